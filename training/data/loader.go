@@ -1,0 +1,158 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"ninox/onnxgraph"
+)
+
+// Order says which samples make up which batch. It has no state: batch i is
+// the same whatever was asked for before, which is what makes a run resumable.
+type Order struct {
+	Samples int    // size of the data set
+	Batch   int    // samples per batch; the remainder of an epoch is dropped
+	Shuffle bool   // a new permutation every epoch
+	Seed    uint64 // of the permutations
+}
+
+// PerEpoch is the number of whole batches in the data set.
+func (o Order) PerEpoch() int64 { return int64(o.Samples / o.Batch) }
+
+// Epoch is the sequence of samples of one epoch, counted from 0.
+func (o Order) Epoch(epoch int64) []int {
+	if o.Shuffle {
+		return rand.New(rand.NewPCG(o.Seed, uint64(epoch))).Perm(o.Samples)
+	}
+	p := make([]int, o.Samples)
+	for i := range p {
+		p[i] = i
+	}
+	return p
+}
+
+// LoaderOptions configure a Loader.
+type LoaderOptions struct {
+	Batch   int    // samples per batch; required
+	Shuffle bool   // a new permutation every epoch
+	Seed    uint64 // of the permutations
+	Start   int64  // number of the first batch, counted from 0 over all epochs
+	Depth   int    // batches prepared ahead; default 2
+}
+
+// Batch is one prepared batch. It belongs to the loader and is valid until the
+// next call of Next; the loader reuses a fixed number of Batch values, so
+// callers may keep per-Batch state such as runtime values that alias Buffers.
+type Batch struct {
+	Index   int64 // counted from 0 over all epochs
+	Columns []Column
+	Buffers []Buffer // by column
+}
+
+// Loader prepares batches in the background, epoch after epoch without end.
+type Loader struct {
+	order Order
+	ready chan *Batch
+	free  chan *Batch
+	held  *Batch
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+	err   error // set before ready is closed
+}
+
+// NewLoader starts to prepare the batches of d.
+func NewLoader(d Dataset, o LoaderOptions) (*Loader, error) {
+	if o.Batch <= 0 {
+		return nil, fmt.Errorf("data %s: batches of %d samples", d.Name(), o.Batch)
+	}
+	if d.Len() < o.Batch {
+		return nil, fmt.Errorf("data %s: %d samples do not fill a batch of %d", d.Name(), d.Len(), o.Batch)
+	}
+	if o.Depth <= 0 {
+		o.Depth = 2
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l := &Loader{
+		order: Order{Samples: d.Len(), Batch: o.Batch, Shuffle: o.Shuffle, Seed: o.Seed},
+		ready: make(chan *Batch, o.Depth),
+		free:  make(chan *Batch, o.Depth+1),
+		stop:  stop,
+	}
+	for range o.Depth + 1 { // one more, because the consumer holds one
+		l.free <- NewBatch(d.Columns(), o.Batch)
+	}
+	l.done.Add(1)
+	go l.fill(ctx, d, o.Start)
+	return l, nil
+}
+
+// NewBatch allocates buffers for n samples.
+func NewBatch(cols []Column, n int) *Batch {
+	b := &Batch{Columns: cols, Buffers: make([]Buffer, len(cols))}
+	for i, c := range cols {
+		if c.DType == onnxgraph.Int64 {
+			b.Buffers[i].Int64s = make([]int64, n*c.Elements())
+		} else {
+			b.Buffers[i].Floats = make([]float32, n*c.Elements())
+		}
+	}
+	return b
+}
+
+func (l *Loader) fill(ctx context.Context, d Dataset, next int64) {
+	defer l.done.Done()
+	defer close(l.ready)
+	per := l.order.PerEpoch()
+	epoch, samples := int64(-1), []int(nil)
+	for ; ; next++ {
+		var b *Batch
+		select {
+		case b = <-l.free:
+		case <-ctx.Done():
+			return
+		}
+		if e := next / per; e != epoch {
+			epoch, samples = e, l.order.Epoch(e)
+		}
+		at := int(next%per) * l.order.Batch
+		b.Index = next
+		if err := d.Batch(samples[at:at+l.order.Batch], b.Buffers); err != nil {
+			l.err = err
+			return
+		}
+		l.ready <- b // never blocks: there are no more batches than room
+	}
+}
+
+// Order is the order in which the loader goes through the samples.
+func (l *Loader) Order() Order { return l.order }
+
+// Next waits for the next batch. The batch returned before is reused from here on.
+func (l *Loader) Next(ctx context.Context) (*Batch, error) {
+	if l.held != nil {
+		l.free <- l.held
+		l.held = nil
+	}
+	select {
+	case b, ok := <-l.ready:
+		if !ok {
+			if l.err != nil {
+				return nil, l.err
+			}
+			return nil, errors.New("data: the loader is closed")
+		}
+		l.held = b
+		return b, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Close stops the background work and waits for its end.
+func (l *Loader) Close() {
+	l.stop()
+	l.done.Wait()
+}

