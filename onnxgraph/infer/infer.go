@@ -1,0 +1,284 @@
+// Package infer finds the types, shapes and constant values of a model's
+// values before it runs, by applying every operator's Infer rule once in
+// topological order.
+//
+//	facts, err := infer.Run(m, ops.Registry(), infer.Options{})
+//	if err != nil { … }
+//	fmt.Println(facts.Fact("logits").Shape()) // e.g. [batch,10]
+package infer
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+)
+
+// Options adjust an inference.
+type Options struct {
+	// InputShapes replace the declared shapes of graph inputs.
+	InputShapes map[string]onnxgraph.Shape
+}
+
+// Result holds the facts of one graph. Values of enclosing graphs are visible
+// through it.
+type Result struct {
+	model  *onnxgraph.Model
+	reg    *op.Registry
+	outer  *Result
+	facts  map[string]*op.Fact
+	bodies map[*onnxgraph.Graph]*Result
+}
+
+// UnsupportedError lists every operator of a model that the registry lacks.
+type UnsupportedError struct {
+	Ops []UnsupportedOp // sorted by name
+}
+
+// UnsupportedOp is one unknown operator and how many nodes use it.
+type UnsupportedOp struct {
+	Op    string // "Domain:Name" or "Name"
+	Opset int64
+	Nodes int
+}
+
+func (e *UnsupportedError) Error() string {
+	parts := make([]string, len(e.Ops))
+	for i, o := range e.Ops {
+		parts[i] = fmt.Sprintf("%s-%d (%d×)", o.Op, o.Opset, o.Nodes)
+	}
+	return "unsupported operators: " + strings.Join(parts, ", ")
+}
+
+// Run infers the facts of m's graph. Local functions must be inlined before
+// (package rewrite). The error is an *UnsupportedError where operators are
+// unknown, an *op.NodeError where a node is wrong.
+func Run(m *onnxgraph.Model, reg *op.Registry, o Options) (*Result, error) {
+	if err := supported(m, reg); err != nil {
+		return nil, err
+	}
+	r := newResult(m, reg, nil)
+	for _, v := range m.Graph.Inputs {
+		t := v.Type
+		if s, ok := o.InputShapes[v.Name]; ok {
+			t.Shape = s
+		}
+		r.facts[v.Name] = &op.Fact{Type: t}
+	}
+	if err := r.graph(m.Graph); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func newResult(m *onnxgraph.Model, reg *op.Registry, outer *Result) *Result {
+	return &Result{model: m, reg: reg, outer: outer, facts: map[string]*op.Fact{}, bodies: map[*onnxgraph.Graph]*Result{}}
+}
+
+// Fact is what is known about a value, nil where the value does not exist.
+func (r *Result) Fact(value string) *op.Fact {
+	if value == "" {
+		return nil
+	}
+	for ; r != nil; r = r.outer {
+		if f := r.facts[value]; f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// Set records the fact of a value.
+func (r *Result) Set(value string, f *op.Fact) { r.facts[value] = f }
+
+// In returns the facts of a subgraph of this graph, nil where it was not met.
+// A body that runs several times has the facts of its last inference.
+func (r *Result) In(g *onnxgraph.Graph) *Result {
+	if b := r.bodies[g]; b != nil {
+		return b
+	}
+	for _, b := range r.bodies {
+		if in := b.In(g); in != nil {
+			return in
+		}
+	}
+	return nil
+}
+
+// Add infers one more node of the graph and records the facts of its outputs.
+func (r *Result) Add(n *onnxgraph.Node) error {
+	def := r.reg.For(n)
+	opset := r.model.OpsetVersion(n.Domain)
+	if def == nil {
+		return &UnsupportedError{[]UnsupportedOp{{n.Op(), opset, 1}}}
+	}
+	c := &op.InferCtx{Node: n, Opset: opset, In: make([]*op.Fact, len(n.Inputs)), Out: make([]*op.Fact, len(n.Outputs)), Body: r.body}
+	if !def.In.Has(len(n.Inputs)) {
+		return c.Errorf("", "%d inputs, expected %s", len(n.Inputs), arity(def.In))
+	}
+	if !def.Out.Has(len(n.Outputs)) {
+		return c.Errorf("", "%d outputs, expected %s", len(n.Outputs), arity(def.Out))
+	}
+	for i, name := range n.Inputs {
+		if name == "" {
+			if i < def.In.Min && def.In.Max >= 0 {
+				return c.Errorf("", "input %d is required", i)
+			}
+			continue
+		}
+		if c.In[i] = r.Fact(name); c.In[i] == nil {
+			return c.Errorf("", "input %d is %q, which no earlier node, input or initializer gives", i, name)
+		}
+	}
+	for i := range c.Out {
+		c.Out[i] = &op.Fact{}
+	}
+	if err := def.Infer(c); err != nil {
+		return err
+	}
+	for i, name := range n.Outputs {
+		if name != "" {
+			r.facts[name] = c.Out[i]
+		}
+	}
+	return nil
+}
+
+func arity(a op.Arity) string {
+	switch {
+	case a.Max < 0:
+		return fmt.Sprintf("at least %d", a.Min)
+	case a.Min == a.Max:
+		return fmt.Sprint(a.Min)
+	}
+	return fmt.Sprintf("%d to %d", a.Min, a.Max)
+}
+
+// graph infers the initializers and nodes of g, whose inputs have facts.
+func (r *Result) graph(g *onnxgraph.Graph) error {
+	for _, t := range g.Initializers {
+		r.facts[t.Name] = &op.Fact{Type: onnxgraph.TensorOf(t.DType, t.Shape()), Const: t, Param: r.outer == nil}
+	}
+	for _, s := range g.Sparse {
+		r.facts[s.Values.Name] = &op.Fact{Type: onnxgraph.TensorOf(s.Values.DType, onnxgraph.StaticShape(s.Dims...))}
+	}
+	declared := map[string]onnxgraph.Type{}
+	for _, list := range [][]*onnxgraph.Value{g.ValueInfo, g.Outputs} {
+		for _, v := range list {
+			declared[v.Name] = v.Type
+		}
+	}
+	for _, n := range g.Nodes {
+		if err := r.Add(n); err != nil {
+			return err
+		}
+		for _, name := range n.Outputs {
+			t, ok := declared[name]
+			if !ok || name == "" {
+				continue
+			}
+			if err := merge(r.facts[name], t); err != nil {
+				return &op.NodeError{Stage: "infer", Node: n.Name, Op: n.Op(), Opset: r.model.OpsetVersion(n.Domain),
+					Msg: fmt.Sprintf("output %q is %s, but the file declares %s: %v", name, r.facts[name].Type, t, err)}
+			}
+		}
+	}
+	return nil
+}
+
+// body infers a subgraph, once per call of the rule that owns it.
+func (r *Result) body(g *onnxgraph.Graph, in []*op.Fact) ([]*op.Fact, error) {
+	b := newResult(r.model, r.reg, r)
+	r.bodies[g] = b
+	for i, v := range g.Inputs {
+		f := &op.Fact{Type: v.Type}
+		if i < len(in) && in[i] != nil {
+			f = in[i]
+		}
+		b.facts[v.Name] = f
+	}
+	if err := b.graph(g); err != nil {
+		return nil, err
+	}
+	out := make([]*op.Fact, len(g.Outputs))
+	for i, v := range g.Outputs {
+		if out[i] = b.Fact(v.Name); out[i] == nil {
+			return nil, fmt.Errorf("infer: subgraph %q: output %q is given by no node", g.Name, v.Name)
+		}
+	}
+	return out, nil
+}
+
+// merge refines an inferred fact by the declared type. Symbols stay as
+// inferred; a declaration only fills in what is unknown.
+func merge(f *op.Fact, t onnxgraph.Type) error {
+	if t.Kind == onnxgraph.NoType {
+		return nil
+	}
+	if f.Type.Kind == onnxgraph.NoType {
+		f.Type = t
+		return nil
+	}
+	if f.Type.Kind != t.Kind {
+		return fmt.Errorf("kinds differ")
+	}
+	if f.Type.DType == onnxgraph.Undefined {
+		f.Type.DType = t.DType
+	} else if t.DType != onnxgraph.Undefined && t.DType != f.Type.DType {
+		return fmt.Errorf("element types differ")
+	}
+	switch {
+	case t.Shape == nil:
+		return nil
+	case f.Type.Shape == nil:
+		f.Type.Shape = t.Shape.Clone()
+		return nil
+	case len(t.Shape) != len(f.Type.Shape):
+		return fmt.Errorf("ranks differ")
+	}
+	merged := f.Type.Shape.Clone()
+	for i, d := range t.Shape {
+		switch have := merged[i]; {
+		case have.IsKnown() && d.IsKnown() && have != d:
+			return fmt.Errorf("axis %d differs", i)
+		case !have.IsKnown() && (d.IsKnown() || have.Symbol == ""):
+			merged[i] = d
+		}
+	}
+	f.Type.Shape = merged
+	return nil
+}
+
+// supported reports all operators that the registry lacks, subgraphs included.
+func supported(m *onnxgraph.Model, reg *op.Registry) error {
+	count := map[[2]string]int{}
+	var walk func(g *onnxgraph.Graph)
+	walk = func(g *onnxgraph.Graph) {
+		for _, n := range g.Nodes {
+			if d := reg.For(n); d == nil || m.OpsetVersion(n.Domain) > 0 && d.Since(m.OpsetVersion(n.Domain)) == 0 {
+				count[[2]string{n.Domain, n.OpType}]++
+			}
+			for _, a := range n.Attrs {
+				if a.G != nil {
+					walk(a.G)
+				}
+				for _, sub := range a.Graphs {
+					walk(sub)
+				}
+			}
+		}
+	}
+	walk(m.Graph)
+	if len(count) == 0 {
+		return nil
+	}
+	e := &UnsupportedError{}
+	for k, n := range count {
+		node := onnxgraph.Node{Domain: k[0], OpType: k[1]}
+		e.Ops = append(e.Ops, UnsupportedOp{node.Op(), m.OpsetVersion(k[0]), n})
+	}
+	sort.Slice(e.Ops, func(i, j int) bool { return e.Ops[i].Op < e.Ops[j].Op })
+	return e
+}
