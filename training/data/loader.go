@@ -41,11 +41,13 @@ type LoaderOptions struct {
 	Seed    uint64 // of the permutations
 	Start   int64  // number of the first batch, counted from 0 over all epochs
 	Depth   int    // batches prepared ahead; default 2
+	Hold    int    // batches that stay valid at a time, the latest ones; default 1
 }
 
-// Batch is one prepared batch. It belongs to the loader and is valid until the
-// next call of Next; the loader reuses a fixed number of Batch values, so
-// callers may keep per-Batch state such as runtime values that alias Buffers.
+// Batch is one prepared batch. It belongs to the loader and is valid until Next
+// has been called LoaderOptions.Hold more times; the loader reuses a fixed number
+// of Batch values, so callers may keep per-Batch state such as runtime values
+// that alias Buffers.
 type Batch struct {
 	Index   int64 // counted from 0 over all epochs
 	Columns []Column
@@ -57,7 +59,8 @@ type Loader struct {
 	order Order
 	ready chan *Batch
 	free  chan *Batch
-	held  *Batch
+	held  []*Batch // oldest first, at most hold
+	hold  int
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 	err   error // set before ready is closed
@@ -74,14 +77,18 @@ func NewLoader(d Dataset, o LoaderOptions) (*Loader, error) {
 	if o.Depth <= 0 {
 		o.Depth = 2
 	}
+	if o.Hold <= 0 {
+		o.Hold = 1
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Loader{
 		order: Order{Samples: d.Len(), Batch: o.Batch, Shuffle: o.Shuffle, Seed: o.Seed},
 		ready: make(chan *Batch, o.Depth),
-		free:  make(chan *Batch, o.Depth+1),
+		free:  make(chan *Batch, o.Depth+o.Hold),
+		hold:  o.Hold,
 		stop:  stop,
 	}
-	for range o.Depth + 1 { // one more, because the consumer holds one
+	for range o.Depth + o.Hold {
 		l.free <- NewBatch(d.Columns(), o.Batch)
 	}
 	l.done.Add(1)
@@ -123,18 +130,22 @@ func (l *Loader) fill(ctx context.Context, d Dataset, next int64) {
 			l.err = err
 			return
 		}
-		l.ready <- b // never blocks: there are no more batches than room
+		select {
+		case l.ready <- b:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
 // Order is the order in which the loader goes through the samples.
 func (l *Loader) Order() Order { return l.order }
 
-// Next waits for the next batch. The batch returned before is reused from here on.
+// Next waits for the next batch.
 func (l *Loader) Next(ctx context.Context) (*Batch, error) {
-	if l.held != nil {
-		l.free <- l.held
-		l.held = nil
+	if len(l.held) == l.hold {
+		l.free <- l.held[0]
+		l.held = l.held[1:]
 	}
 	select {
 	case b, ok := <-l.ready:
@@ -144,7 +155,7 @@ func (l *Loader) Next(ctx context.Context) (*Batch, error) {
 			}
 			return nil, errors.New("data: the loader is closed")
 		}
-		l.held = b
+		l.held = append(l.held, b)
 		return b, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

@@ -1,0 +1,167 @@
+package models
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"ninox/internal/testenv"
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/weights"
+	ort "ninox/runtime"
+	"ninox/runtime/runtimetest"
+)
+
+func TestParameters(t *testing.T) {
+	// Table 1 of the paper: 14K, 15K, 56K, 57K, 63K; the first is exact in the reference's own record.
+	want := map[string]int{"fm-16": 14378, "c10-16": 14666, "fm-32": 56394, "c10-32": 56970, "c100-32": 62820}
+	for _, task := range Tasks() {
+		m, err := task.Model(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := int64(0)
+		for _, p := range m.Graph.Initializers {
+			n += p.Len()
+		}
+		if n != int64(want[task.Name]) || task.Network.Parameters() != want[task.Name] {
+			t.Errorf("%s: %d parameters in the model, %d counted, expected %d", task.Name, n, task.Network.Parameters(), want[task.Name])
+		}
+	}
+}
+
+func TestInitialisation(t *testing.T) {
+	task, err := Lookup("FM/32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := func(seed uint64) *onnxgraph.Model {
+		m, err := task.Model(seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	a, b, c := build(1), build(1), build(2)
+	fanIn := map[string]float64{"fc.0": 9, "fc.2": 9 * 32, "fc.4": 9 * 64, "fc.8": 64}
+	var names []string
+	for i, p := range a.Graph.Initializers {
+		names = append(names, p.Name)
+		if !bytes.Equal(p.Data, b.Graph.Initializers[i].Data) {
+			t.Errorf("%s: equal seeds give different weights", p.Name)
+		}
+		if bytes.Equal(p.Data, c.Graph.Initializers[i].Data) {
+			t.Errorf("%s: different seeds give equal weights", p.Name)
+		}
+		v, err := p.AsDoubles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bound := 1 / math.Sqrt(fanIn[p.Name[:4]])
+		sum, squares := 0.0, 0.0
+		for _, x := range v {
+			if math.Abs(x) > bound {
+				t.Fatalf("%s: %v is outside ±%v", p.Name, x, bound)
+			}
+			sum += x
+			squares += x * x
+		}
+		n := float64(len(v))
+		sd := bound / math.Sqrt(3) // of the uniform distribution
+		if mean := sum / n; math.Abs(mean) > 4*sd/math.Sqrt(n) {
+			t.Errorf("%s: mean %v of %v values in ±%v", p.Name, mean, n, bound)
+		}
+		if got := squares / n / (sd * sd); math.Abs(got-1) > 4*math.Sqrt(0.8/n) { // x²/sd² has variance 0.8
+			t.Errorf("%s: variance is %v times the expected", p.Name, got)
+		}
+	}
+	want := []string{"fc.0.weight", "fc.0.bias", "fc.2.weight", "fc.2.bias", "fc.4.weight", "fc.4.bias", "fc.8.weight", "fc.8.bias"}
+	if !slices.Equal(names, want) {
+		t.Errorf("parameters %v, expected %v", names, want)
+	}
+}
+
+// The model with the weights of the reference's network computes what PyTorch
+// computed (fixtures/nino/a_fm16, made by the reference code).
+func TestReferenceOutput(t *testing.T) {
+	state, _, err := weights.ReadSafetensors(testenv.Shared(t, "fixtures/nino/a_fm16/state_4.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	io, _, err := weights.ReadSafetensors(testenv.Shared(t, "fixtures/nino/a_fm16/io.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, err := Lookup("fm-16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := task.Model(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range m.Graph.Initializers {
+		w, err := weights.ToTensor(p.Name, state.Get(p.Name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(w.Dims, p.Dims) {
+			t.Fatalf("%s: shape %v, the reference has %v", p.Name, p.Dims, w.Dims)
+		}
+		m.Graph.Initializers[i] = w
+	}
+	engine := runtimetest.Engine(t)
+	s, err := engine.NewSession(m, ort.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	x, err := ort.DenseValue(io.Get("input"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	out, err := s.Run(context.Background(), map[string]*ort.Value{InputName: x}, OutputName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out[OutputName].Close()
+	want, err := io.Floats("output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := out[OutputName].Floats()
+	if len(got) != len(want) {
+		t.Fatalf("%d values, expected %d", len(got), len(want))
+	}
+	for i := range want {
+		if d := math.Abs(float64(got[i] - want[i])); d > 1e-5 {
+			t.Errorf("output %d is %v, PyTorch has %v", i, got[i], want[i])
+		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	for _, name := range []string{"c100-32", "C100/32", "c100_32"} {
+		if task, err := Lookup(name); err != nil || task.Target != 39 || task.LR != 3e-3 {
+			t.Errorf("%s: %+v, %v", name, task, err)
+		}
+	}
+	if _, err := Lookup("resnet"); err == nil || !strings.Contains(err.Error(), "fm-16") {
+		t.Errorf("unknown task: %v", err)
+	}
+	task, err := Lookup("fm-16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := task.Open(context.Background(), "embedded")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Train.Len() != 12000 {
+		t.Errorf("%d training images of the embedded data, expected all 12000", s.Train.Len())
+	}
+}

@@ -1,0 +1,282 @@
+package training
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/infer"
+	"ninox/onnxgraph/op"
+	"ninox/training/autodiff"
+)
+
+// ArtifactOptions say how to train a model. The zero value trains every
+// parameter by cross-entropy and AdamW.
+type ArtifactOptions struct {
+	Loss      string    // one of Losses(); default cross-entropy
+	Optimizer Optimizer // default AdamW
+	// LearningRate is saved as the initial one; default 1e-3.
+	LearningRate float64
+	// Train and Freeze are globs (path.Match) over initializer names. Without
+	// Train, every float initializer with a gradient is trained; Freeze takes
+	// parameters out.
+	Train, Freeze []string
+	Output        string // model output that the loss judges; default the first of type float
+	Labels        string // name of the labels input; default "labels"
+	ClassAxis     int    // of cross-entropy, may be negative; 0 chooses 1, or the last of three axes
+}
+
+// Validate names every field that makes no sense.
+func (o ArtifactOptions) Validate() error {
+	var errs []error
+	if o.Loss != "" && !slices.Contains(Losses(), o.Loss) {
+		errs = append(errs, fmt.Errorf("artifacts: unknown loss %q, expected one of %s", o.Loss, strings.Join(Losses(), ", ")))
+	}
+	for _, g := range slices.Concat(o.Train, o.Freeze) {
+		if _, err := path.Match(g, ""); err != nil {
+			errs = append(errs, fmt.Errorf("artifacts: glob %q: %w", g, err))
+		}
+	}
+	if !(o.LearningRate >= 0) {
+		errs = append(errs, fmt.Errorf("artifacts: learning rate %v is negative", o.LearningRate))
+	}
+	return errors.Join(append(errs, o.Optimizer.Validate())...)
+}
+
+// BuildArtifacts derives what is needed to train a forward model.
+func BuildArtifacts(m *onnxgraph.Model, reg *op.Registry, o ArtifactOptions) (*Artifacts, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o.Loss = cmp.Or(o.Loss, CrossEntropy)
+	o.Labels = cmp.Or(o.Labels, "labels")
+	o.LearningRate = cmp.Or(o.LearningRate, 1e-3)
+	b := &builder{opts: o, reg: reg, art: &Artifacts{
+		LossKind: o.Loss, Labels: o.Labels, Config: o.Optimizer.withDefaults(), LossName: "loss",
+		Checkpoint: &Checkpoint{Version: 2},
+	}}
+	if err := b.build(m); err != nil {
+		return nil, fmt.Errorf("artifacts: %w", err)
+	}
+	return b.art, nil
+}
+
+// builder carries the parts of BuildArtifacts.
+type builder struct {
+	opts ArtifactOptions
+	reg  *op.Registry
+	art  *Artifacts
+}
+
+func (b *builder) build(m *onnxgraph.Model) error {
+	eval := copyModel(m)
+	g := eval.Graph
+	inits := map[string]bool{}
+	for _, t := range g.Initializers {
+		inits[t.Name] = true
+	}
+	// Before IR version 4, initializers were listed as inputs too.
+	g.Inputs = keepValues(g.Inputs, func(name string) bool { return !inits[name] })
+	for _, v := range g.Inputs {
+		b.art.Inputs = append(b.art.Inputs, v.Name)
+	}
+	b.art.Inputs = append(b.art.Inputs, b.opts.Labels)
+
+	facts, err := infer.Run(eval, b.reg, infer.Options{})
+	if err != nil {
+		return err
+	}
+	if err := b.chooseOutput(g, facts); err != nil {
+		return err
+	}
+	f := facts.Fact(b.art.Output)
+	loss := lossSpec{
+		kind: b.opts.Loss, value: b.art.Output, shape: f.Shape(), dtype: f.DType(),
+		labels: b.opts.Labels, classAxis: b.opts.ClassAxis, name: b.art.LossName,
+	}
+	if err := appendLoss(g, loss); err != nil {
+		return err
+	}
+	training := copyModel(eval)
+	buffers := trainingMode(training)
+	g.Outputs = append([]*onnxgraph.Value{{Name: b.art.LossName, Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{})}}, g.Outputs...)
+
+	if facts, err = infer.Run(training, b.reg, infer.Options{}); err != nil {
+		return err
+	}
+	trainable, frozen, grads, err := b.differentiate(training, facts, buffers)
+	if err != nil {
+		return err
+	}
+	b.art.Training, b.art.Eval = grads.Model, eval
+	b.checkpoint(trainable, frozen)
+	b.parametersToInputs(b.art.Eval.Graph, nil)
+	b.parametersToInputs(b.art.Training.Graph, b.trainingOutputs(grads.Grads, facts, buffers))
+	b.art.Optimizer = optimizerModel(b.art.Config, b.art.Params, m.OpsetVersion(""))
+	describe(b.art)
+	return nil
+}
+
+func (b *builder) chooseOutput(g *onnxgraph.Graph, facts *infer.Result) error {
+	b.art.Output = b.opts.Output
+	for _, v := range g.Outputs {
+		if b.art.Output == "" && facts.Fact(v.Name).DType() == onnxgraph.Float {
+			b.art.Output = v.Name
+		}
+	}
+	switch {
+	case b.art.Output == "":
+		return errors.New("the model has no output of type float")
+	case facts.Fact(b.art.Output) == nil:
+		return fmt.Errorf("the model has no value %q", b.art.Output)
+	}
+	return nil
+}
+
+// differentiate chooses the parameters and appends their gradients. Without
+// Train globs, float initializers whose gradient is zero everywhere (shapes
+// of resizing, limits of clipping) are constants, not parameters.
+func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, buffers map[string]string) (trainable, frozen []string, res *autodiff.Result, err error) {
+	for _, t := range m.Graph.Initializers {
+		switch {
+		case t.DType != onnxgraph.Float:
+		case buffers[t.Name] != "":
+			frozen = append(frozen, t.Name)
+		case matches(b.opts.Freeze, t.Name), len(b.opts.Train) > 0 && !matches(b.opts.Train, t.Name):
+			if len(t.Dims) > 0 {
+				frozen = append(frozen, t.Name)
+			}
+		case len(b.opts.Train) > 0 || len(t.Dims) > 0 && !strings.HasPrefix(t.Name, "loss/"):
+			trainable = append(trainable, t.Name)
+		}
+	}
+	for _, glob := range slices.Concat(b.opts.Train, b.opts.Freeze) {
+		if !slices.ContainsFunc(slices.Concat(trainable, frozen), func(n string) bool { return matches([]string{glob}, n) }) {
+			return nil, nil, nil, fmt.Errorf("glob %q matches no float initializer", glob)
+		}
+	}
+	for {
+		if len(trainable) == 0 {
+			return nil, nil, nil, errors.New("no parameter is left to train")
+		}
+		res, err = autodiff.Gradients(m, b.reg, facts, autodiff.Options{Loss: b.art.LossName, Wrt: trainable})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if len(res.Zero) == 0 {
+			return trainable, frozen, res, nil
+		}
+		if len(b.opts.Train) > 0 {
+			return nil, nil, nil, fmt.Errorf("the loss does not depend on %s", strings.Join(res.Zero, ", "))
+		}
+		trainable = slices.DeleteFunc(trainable, func(n string) bool { return slices.Contains(res.Zero, n) })
+		if facts, err = infer.Run(m, b.reg, infer.Options{}); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+}
+
+func matches(globs []string, name string) bool {
+	return slices.ContainsFunc(globs, func(g string) bool {
+		ok, _ := path.Match(g, name)
+		return ok || g == name
+	})
+}
+
+// checkpoint fills the checkpoint from the initializers.
+func (b *builder) checkpoint(trainable, frozen []string) {
+	c := b.art.Checkpoint
+	g := b.art.Training.Graph
+	group := OptimizerGroup{Name: "group0", InitialLearningRate: float32(b.opts.LearningRate)}
+	for _, name := range trainable {
+		t := g.Initializer(name)
+		c.Trainable = append(c.Trainable, t)
+		b.art.Params = append(b.art.Params, Param{name, t.Dims})
+		state := ParameterState{Param: name}
+		for i := range b.art.Config.moments() {
+			state.Moments = append(state.Moments, &onnxgraph.Tensor{
+				Name: fmt.Sprintf("momentum%d", i), DType: t.DType, Dims: t.Dims, Data: make([]byte, len(t.Data)),
+			})
+		}
+		group.States = append(group.States, state)
+	}
+	for _, name := range frozen {
+		c.Frozen = append(c.Frozen, g.Initializer(name))
+	}
+	c.Groups = []OptimizerGroup{group}
+	c.SetProperty(PropLearningRate, float32(b.opts.LearningRate))
+	c.SetProperty(PropStep, int64(0))
+}
+
+// parametersToInputs turns the checkpoint's tensors from initializers into
+// inputs, in the order of the checkpoint, and replaces the outputs if given.
+func (b *builder) parametersToInputs(g *onnxgraph.Graph, outputs []*onnxgraph.Value) {
+	param := map[string]bool{}
+	c := b.art.Checkpoint
+	for _, t := range slices.Concat(c.Trainable, c.Frozen) {
+		param[t.Name] = true
+		g.Inputs = append(g.Inputs, &onnxgraph.Value{Name: t.Name, Type: onnxgraph.TensorOf(t.DType, t.Shape())})
+	}
+	g.Initializers = slices.DeleteFunc(slices.Clone(g.Initializers), func(t *onnxgraph.Tensor) bool { return param[t.Name] })
+	if outputs != nil {
+		g.Outputs = outputs
+	}
+	dropDead(g)
+}
+
+// trainingOutputs lists the loss, the gradients and the updated buffers.
+func (b *builder) trainingOutputs(grads map[string]string, facts *infer.Result, buffers map[string]string) []*onnxgraph.Value {
+	outputs := []*onnxgraph.Value{{Name: b.art.LossName, Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{})}}
+	for _, p := range b.art.Params {
+		outputs = append(outputs, &onnxgraph.Value{Name: grads[p.Name], Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.StaticShape(p.Dims...))})
+	}
+	for _, t := range b.art.Checkpoint.Frozen {
+		if updated := buffers[t.Name]; updated != "" {
+			b.art.Buffers = append(b.art.Buffers, t.Name)
+			outputs = append(outputs, &onnxgraph.Value{Name: updated, Type: onnxgraph.TensorOf(t.DType, t.Shape())})
+		}
+	}
+	return outputs
+}
+
+// describe records in the models what reading them back needs.
+func describe(a *Artifacts) {
+	for _, m := range []*onnxgraph.Model{a.Training, a.Eval, a.Optimizer} {
+		m.ProducerName = "ninox"
+		m.SetMeta(metaOptimizer, a.Config.String())
+		m.SetMeta(metaLoss, a.LossKind)
+		m.SetMeta(metaOutput, a.Output)
+	}
+}
+
+// optimizerModel is the update of every parameter as a model of its own.
+func optimizerModel(o Optimizer, params []Param, opset int64) *onnxgraph.Model {
+	b := onnxgraph.NewBuilder("optimizer", opset)
+	w := newGrower(b.Graph(), "optimizer/")
+	one := onnxgraph.StaticShape(1)
+	rate := w.input("learning_rate", onnxgraph.Float, one)
+	step := w.input("step", onnxgraph.Int64, one)
+	// Scalars broadcast against parameters of every rank.
+	rate, step = w.op("Squeeze", []string{rate}), w.op("Squeeze", []string{step})
+	ups := make([]update, len(params))
+	for i, p := range params {
+		shape := onnxgraph.StaticShape(p.Dims...)
+		u := update{param: w.input(p.Name, onnxgraph.Float, shape), grad: w.input(p.Grad(), onnxgraph.Float, shape), newParam: p.Name + updatedSuffix}
+		w.output(u.newParam, onnxgraph.Float, shape)
+		for k := range o.moments() {
+			name := momentum(p.Name, k)
+			u.moments = append(u.moments, w.input(name, onnxgraph.Float, shape))
+			u.newMoments = append(u.newMoments, name+updatedSuffix)
+			w.output(name+updatedSuffix, onnxgraph.Float, shape)
+		}
+		ups[i] = u
+	}
+	o.appendUpdates(w, rate, step, ups)
+	dropDead(b.Graph())
+	m, _ := b.Model() // the grower keeps names apart, the builder was used for its header only
+	return m
+}

@@ -1,0 +1,218 @@
+package training
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"ninox/onnxgraph"
+)
+
+// LoadArtifacts reads the four files from dir: those that Artifacts.Write
+// wrote, or those of ONNX Runtime's own offline tool, whose gradient operators
+// are lowered to standard ones.
+func LoadArtifacts(dir string) (*Artifacts, error) {
+	a := &Artifacts{}
+	for name, m := range map[string]**onnxgraph.Model{TrainingFile: &a.Training, EvalFile: &a.Eval, OptimizerFile: &a.Optimizer} {
+		read, err := onnxgraph.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("artifacts: %w", err)
+		}
+		*m = read
+	}
+	var err error
+	if a.Checkpoint, err = ReadCheckpoint(filepath.Join(dir, CheckpointFile)); err != nil {
+		return nil, fmt.Errorf("artifacts: %w", err)
+	}
+	if a.Checkpoint.Nominal {
+		return nil, fmt.Errorf("artifacts: %s is nominal, it holds no parameter values", filepath.Join(dir, CheckpointFile))
+	}
+	if len(a.Checkpoint.Trainable) == 0 {
+		return nil, fmt.Errorf("artifacts: %s holds no trainable parameters", filepath.Join(dir, CheckpointFile))
+	}
+	for _, t := range a.Checkpoint.Trainable {
+		a.Params = append(a.Params, Param{t.Name, t.Dims})
+	}
+	if config, ok := a.Training.Meta(metaOptimizer); ok {
+		err = a.readOwn(config)
+	} else {
+		err = a.readOfficial()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("artifacts %s: %w", dir, err)
+	}
+	return a, nil
+}
+
+// readOwn fills the description of artifacts that ninox wrote.
+func (a *Artifacts) readOwn(config string) error {
+	var err error
+	if a.Config, err = parseOptimizer(config); err != nil {
+		return err
+	}
+	a.LossKind, _ = a.Training.Meta(metaLoss)
+	a.Output, _ = a.Training.Meta(metaOutput)
+	if err := a.readInterface(); err != nil {
+		return err
+	}
+	outputs := map[string]bool{}
+	for _, v := range a.Training.Graph.Outputs {
+		outputs[v.Name] = true
+	}
+	for _, p := range a.Params {
+		if !outputs[p.Grad()] {
+			return fmt.Errorf("the training model has no output %q", p.Grad())
+		}
+	}
+	for _, t := range a.Checkpoint.Frozen {
+		if outputs[t.Name+updatedSuffix] {
+			a.Buffers = append(a.Buffers, t.Name)
+		}
+	}
+	return nil
+}
+
+// readInterface finds loss and batch inputs: the first output, and the inputs
+// that are not in the checkpoint.
+func (a *Artifacts) readInterface() error {
+	g := a.Training.Graph
+	if len(g.Outputs) == 0 || len(a.Eval.Graph.Outputs) == 0 {
+		return fmt.Errorf("the training or eval model has no outputs")
+	}
+	a.LossName = g.Outputs[0].Name
+	if eval := a.Eval.Graph.Outputs[0].Name; eval != a.LossName {
+		return fmt.Errorf("the training model's loss is %q, the eval model's %q", a.LossName, eval)
+	}
+	inputs := map[string]bool{}
+	for _, v := range g.Inputs {
+		inputs[v.Name] = true
+		if a.Checkpoint.Tensor(v.Name) == nil {
+			a.Inputs = append(a.Inputs, v.Name)
+		}
+	}
+	for _, p := range a.Params {
+		if !inputs[p.Name] {
+			return fmt.Errorf("parameter %q of the checkpoint is not an input of the training model", p.Name)
+		}
+	}
+	if len(a.Inputs) == 0 {
+		return fmt.Errorf("the training model has no batch inputs")
+	}
+	a.Labels = a.Inputs[len(a.Inputs)-1]
+	return nil
+}
+
+// Operators and names of upstream's training and optimizer models.
+const (
+	microsoft      = "com.microsoft"
+	accumulator    = "InPlaceAccumulatorV2"
+	lazyReset      = "lazy_reset_grad"
+	bufferOfGrad   = ".accumulation.buffer"
+	opAdamW        = "AdamWOptimizer"
+	opSGD          = "SGDOptimizerV2"
+	opClipGradNorm = "InplaceClipGradNorm"
+)
+
+// readOfficial turns upstream's artifacts into our form.
+func (a *Artifacts) readOfficial() error {
+	var err error
+	if a.Config, err = officialOptimizer(a.Optimizer.Graph); err != nil {
+		return err
+	}
+	if err := a.dropAccumulators(); err != nil {
+		return err
+	}
+	fixEvalBatchNorm(a.Eval.Graph)
+	if a.Training, err = lowerOfficial(a.Training); err != nil {
+		return err
+	}
+	if a.Eval, err = lowerOfficial(a.Eval); err != nil {
+		return err
+	}
+	a.Optimizer = optimizerModel(a.Config, a.Params, a.Training.OpsetVersion(""))
+	return a.readInterface()
+}
+
+// officialOptimizer reads the configuration from the optimizer model's nodes.
+func officialOptimizer(g *onnxgraph.Graph) (Optimizer, error) {
+	var o Optimizer
+	for _, n := range g.Nodes {
+		switch {
+		case n.Domain == microsoft && n.OpType == opAdamW:
+			o.Kind, o.Convention = AdamW, ORT
+			if n.Int("adam_mode", 0) == 0 {
+				o.Convention = PyTorch
+			}
+			o.Beta1, o.Beta2 = decimal(n.Float("alpha", 0.9)), decimal(n.Float("beta", 0.999))
+			o.Epsilon, o.WeightDecay = decimal(n.Float("epsilon", 1e-8)), decimal(n.Float("weight_decay", 1e-2))
+			o.NoBiasCorrection = n.Int("correct_bias", 1) == 0
+		case n.Domain == microsoft && n.OpType == opSGD:
+			o.Kind = SGD
+		case n.Domain == microsoft && n.OpType == opClipGradNorm:
+			o.ClipNorm = decimal(n.Float("max_norm", 1))
+		case n.Domain == "" && (n.OpType == "SequenceConstruct" || n.OpType == "Identity"):
+		default:
+			return o, fmt.Errorf("optimizer model: node %q (%s) is not an optimizer that ninox knows", n.Name, n.Op())
+		}
+	}
+	if o.Kind == "" {
+		return o, fmt.Errorf("optimizer model: neither %s nor %s found", opAdamW, opSGD)
+	}
+	return o, o.Validate()
+}
+
+// decimal is the shortest decimal number that rounds to the float: attributes
+// are stored as float32, but 0.999 was meant.
+func decimal(f float32) float64 {
+	var d float64
+	fmt.Sscan(fmt.Sprint(f), &d)
+	return d
+}
+
+// dropAccumulators removes the in-place gradient accumulation and makes the
+// gradients outputs: the executor accumulates itself.
+func (a *Artifacts) dropAccumulators() error {
+	a.Training = copyModel(a.Training)
+	g := a.Training.Graph
+	if len(g.Outputs) == 0 {
+		return fmt.Errorf("the training model has no outputs")
+	}
+	w := newGrower(g, "ninox/")
+	gradOf := map[string]string{} // accumulation buffer → gradient
+	var nodes []*onnxgraph.Node
+	for _, n := range g.Nodes {
+		if n.Domain == microsoft && n.OpType == accumulator {
+			gradOf[n.Input(0)] = n.Input(1)
+			continue
+		}
+		nodes = append(nodes, n)
+	}
+	g.Nodes = nodes
+	outputs := g.Outputs[:1]
+	for _, p := range a.Params {
+		grad, ok := gradOf[p.Grad()+bufferOfGrad]
+		if !ok {
+			return fmt.Errorf("the training model has no gradient accumulator for parameter %q", p.Name)
+		}
+		if grad != p.Grad() {
+			w.named(p.Grad(), "Identity", []string{grad})
+		}
+		outputs = append(outputs, &onnxgraph.Value{Name: p.Grad(), Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.StaticShape(p.Dims...))})
+	}
+	g.Outputs = slices.Clone(outputs)
+	g.Inputs = keepValues(g.Inputs, func(name string) bool { _, buffer := gradOf[name]; return !buffer && name != lazyReset })
+	dropDead(g)
+	return nil
+}
+
+// fixEvalBatchNorm repairs a defect of upstream's tool, which leaves the
+// outputs of training mode on BatchNormalization nodes of eval models.
+func fixEvalBatchNorm(g *onnxgraph.Graph) {
+	for i, n := range g.Nodes {
+		if n.Domain == "" && n.OpType == "BatchNormalization" && len(n.Outputs) > 1 && n.Int("training_mode", 0) == 0 {
+			c := *n
+			c.Outputs = n.Outputs[:1]
+			g.Nodes[i] = &c
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package training
+
+import (
+	"fmt"
+	"slices"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/weights"
+	ort "ninox/runtime"
+)
+
+// state holds every array that a step changes, twice: a step reads side cur
+// and writes the other.
+type state struct {
+	slots []slot
+	arts  *Artifacts
+	cur   int
+	bufs  map[string]*pair // by input name of the step models
+	names []string         // of bufs, in order
+	place map[string]place // where a parameter, moment or buffer lies
+}
+
+// pair is one array with its two sides.
+type pair struct {
+	data  [2][]float32
+	value [2]*ort.Value
+}
+
+// place is a range of a pair.
+type place struct {
+	pair    string
+	at, len int64
+	dims    []int64
+}
+
+func newState(owned *closers, a *Artifacts, slots []slot) (*state, error) {
+	s := &state{slots: slots, arts: a, bufs: map[string]*pair{}, place: map[string]place{}}
+	for _, sl := range slots {
+		if err := s.alloc(owned, sl.name, sl.dims); err != nil {
+			return nil, err
+		}
+		for k := range a.Config.moments() {
+			if err := s.alloc(owned, sl.moment(k), sl.dims); err != nil {
+				return nil, err
+			}
+		}
+		at := int64(0)
+		for _, p := range sl.params {
+			s.place[p.Name] = place{sl.name, at, p.Len(), p.Dims}
+			for k := range a.Config.moments() {
+				s.place[momentum(p.Name, k)] = place{sl.moment(k), at, p.Len(), p.Dims}
+			}
+			at += p.Len()
+		}
+	}
+	for _, name := range a.Buffers {
+		t := a.Checkpoint.Tensor(name)
+		if t == nil {
+			return nil, fmt.Errorf("running statistic %q is not in the checkpoint", name)
+		}
+		if err := s.alloc(owned, name, t.Dims); err != nil {
+			return nil, err
+		}
+		s.place[name] = place{name, 0, t.Len(), t.Dims}
+	}
+	return s, nil
+}
+
+func (s *state) alloc(owned *closers, name string, dims []int64) error {
+	p := &pair{}
+	for side := range p.data {
+		p.data[side] = make([]float32, Param{Dims: dims}.Len())
+		v, err := ort.FloatValue(dims, p.data[side])
+		if err != nil {
+			return err
+		}
+		owned.add(func() { v.Close() })
+		p.value[side] = v
+	}
+	s.bufs[name] = p
+	s.names = append(s.names, name)
+	return nil
+}
+
+// flip makes the side that was just written the current one.
+func (s *state) flip() { s.cur = 1 - s.cur }
+
+// parameters are the current values of slots and buffers, by input name.
+func (s *state) parameters() map[string]*ort.Value {
+	out := map[string]*ort.Value{}
+	for _, sl := range s.slots {
+		out[sl.name] = s.bufs[sl.name].value[s.cur]
+	}
+	for _, name := range s.arts.Buffers {
+		out[name] = s.bufs[name].value[s.cur]
+	}
+	return out
+}
+
+// bind sets the inputs of a binding to side from and, where outputs is set,
+// its outputs to the other side.
+func (s *state) bind(b *ort.Binding, from int, names []string, outputs bool) error {
+	for _, name := range names {
+		if err := b.Input(name, s.bufs[name].value[from]); err != nil {
+			return err
+		}
+		if outputs {
+			if err := b.Output(name+updatedSuffix, s.bufs[name].value[1-from]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inputNames lists the slots and buffers that forward and backward read.
+func (s *state) inputNames() []string {
+	var out []string
+	for _, sl := range s.slots {
+		out = append(out, sl.name)
+	}
+	return append(out, s.arts.Buffers...)
+}
+
+// view is the current data of a parameter, moment or buffer.
+func (s *state) view(name string) []float32 {
+	p := s.place[name]
+	return s.bufs[p.pair].data[s.cur][p.at : p.at+p.len]
+}
+
+func (s *state) set(name string, t *onnxgraph.Tensor) error {
+	p, ok := s.place[name]
+	if !ok {
+		return fmt.Errorf("%q is not part of the training state", name)
+	}
+	if t == nil {
+		return fmt.Errorf("%q is not in the checkpoint", name)
+	}
+	if t.DType != onnxgraph.Float || !slices.Equal(t.Dims, p.dims) {
+		return fmt.Errorf("%q is %s%v in the checkpoint, expected float%v", name, t.DType, t.Dims, p.dims)
+	}
+	v, err := t.AsFloats()
+	if err != nil {
+		return err
+	}
+	copy(s.view(name), v)
+	return nil
+}
+
+// get copies arrays out.
+func (s *state) get(names []string) *weights.Set {
+	out := &weights.Set{}
+	for _, name := range names {
+		out.AddFloats(name, s.place[name].dims, slices.Clone(s.view(name)))
+	}
+	return out
+}
+
+// put copies arrays in, all or nothing.
+func (s *state) put(names []string, from *weights.Set) error {
+	views := make([][]float32, len(names))
+	for i, name := range names {
+		v, err := from.Floats(name)
+		if err != nil {
+			return err
+		}
+		if int64(len(v)) != s.place[name].len {
+			return fmt.Errorf("array %q has %d elements, expected %v", name, len(v), s.place[name].dims)
+		}
+		views[i] = v
+	}
+	for i, name := range names {
+		copy(s.view(name), views[i])
+	}
+	return nil
+}
+
+func (e *Executor) paramNames() []string {
+	out := make([]string, len(e.art.Params))
+	for i, p := range e.art.Params {
+		out[i] = p.Name
+	}
+	return out
+}
+
+func (e *Executor) momentNames() []string {
+	var out []string
+	for _, p := range e.art.Params {
+		for k := range e.art.Config.moments() {
+			out = append(out, momentum(p.Name, k))
+		}
+	}
+	return out
+}
+
+// State is a copy of the trainable parameters.
+func (e *Executor) State() (*weights.Set, error) { return e.state.get(e.paramNames()), nil }
+
+// SetState replaces the trainable parameters; moments and step stay. Arrays
+// of other names are ignored; a missing or misshapen one leaves all as it was.
+func (e *Executor) SetState(s *weights.Set) error { return e.state.put(e.paramNames(), s) }
+
+// Moments is a copy of the optimizer state: "<p>.momentum0", "<p>.momentum1".
+func (e *Executor) Moments() (*weights.Set, error) { return e.state.get(e.momentNames()), nil }
+
+// SetMoments replaces the optimizer state.
+func (e *Executor) SetMoments(s *weights.Set) error { return e.state.put(e.momentNames(), s) }
+
+// Buffers is a copy of the running statistics that training updates; empty
+// for models without batch normalization.
+func (e *Executor) Buffers() (*weights.Set, error) { return e.state.get(e.art.Buffers), nil }
+
+// SetBuffers replaces the running statistics.
+func (e *Executor) SetBuffers(s *weights.Set) error { return e.state.put(e.art.Buffers, s) }
+
+// Checkpoint is the present state in the form that artifacts keep; lr is the
+// learning rate to note in it.
+func (e *Executor) Checkpoint(lr float64) *Checkpoint {
+	old := e.art.Checkpoint
+	c := &Checkpoint{Version: old.Version, Properties: slices.Clone(old.Properties)}
+	tensor := func(as, name string) *onnxgraph.Tensor {
+		return onnxgraph.Floats(as, e.state.place[name].dims, e.state.view(name))
+	}
+	group := OptimizerGroup{Name: "group0", Step: e.step, InitialLearningRate: float32(e.art.LearningRate())}
+	for _, p := range e.art.Params {
+		c.Trainable = append(c.Trainable, tensor(p.Name, p.Name))
+		st := ParameterState{Param: p.Name}
+		for k := range e.art.Config.moments() {
+			st.Moments = append(st.Moments, tensor(fmt.Sprintf("momentum%d", k), momentum(p.Name, k)))
+		}
+		group.States = append(group.States, st)
+	}
+	for _, t := range old.Frozen {
+		if slices.Contains(e.art.Buffers, t.Name) {
+			t = tensor(t.Name, t.Name)
+		}
+		c.Frozen = append(c.Frozen, t)
+	}
+	c.Groups = []OptimizerGroup{group}
+	c.SetProperty(PropLearningRate, float32(lr))
+	c.SetProperty(PropStep, e.step)
+	return c
+}

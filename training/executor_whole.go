@@ -1,0 +1,104 @@
+package training
+
+import (
+	"context"
+
+	"ninox/onnxgraph"
+	ort "ninox/runtime"
+)
+
+// session makes a session that Close frees.
+func (e *Executor) session(m *onnxgraph.Model, threads int) (*ort.Session, error) {
+	s, err := e.engine.NewSession(m, ort.SessionOptions{Threads: threads})
+	if err != nil {
+		return nil, err
+	}
+	e.owned.add(func() { s.Close() })
+	return s, nil
+}
+
+func (e *Executor) binding(s *ort.Session) (*ort.Binding, error) {
+	b, err := s.Bind()
+	if err != nil {
+		return nil, err
+	}
+	e.owned.add(func() { b.Close() })
+	return b, nil
+}
+
+func (e *Executor) floats(dims []int64, data []float32) (*ort.Value, error) {
+	v, err := ort.FloatValue(dims, data)
+	if err != nil {
+		return nil, err
+	}
+	e.owned.add(func() { v.Close() })
+	return v, nil
+}
+
+// bindClock binds the learning rate and the step count, whose buffers Step
+// fills before each run.
+func (e *Executor) bindClock(b *ort.Binding) error {
+	rate, err := e.floats([]int64{1}, e.rate)
+	if err != nil {
+		return err
+	}
+	step, err := ort.Int64Value([]int64{1}, e.count)
+	if err != nil {
+		return err
+	}
+	e.owned.add(func() { step.Close() })
+	if err := b.Input(rateName, rate); err != nil {
+		return err
+	}
+	// Updates without bias correction do not depend on the step.
+	return b.Input(stepName, step)
+}
+
+// wholeRunner runs merged steps on whole batches.
+type wholeRunner struct {
+	e     *Executor
+	sides [2]*ort.Binding // by the side that is read
+	loss  []float32
+}
+
+func newWholeRunner(e *Executor) (*wholeRunner, error) {
+	s, err := e.session(e.models.merged(), e.opts.Threads)
+	if err != nil {
+		return nil, err
+	}
+	r := &wholeRunner{e: e, loss: make([]float32, 1)}
+	loss, err := e.floats([]int64{}, r.loss)
+	if err != nil {
+		return nil, err
+	}
+	for side := range r.sides {
+		b, err := e.binding(s)
+		if err != nil {
+			return nil, err
+		}
+		r.sides[side] = b
+		if err := e.state.bind(b, side, e.state.names, true); err != nil {
+			return nil, err
+		}
+		if err := e.bindClock(b); err != nil {
+			return nil, err
+		}
+		if err := b.Output(e.art.LossName, loss); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *wholeRunner) run(ctx context.Context, batch map[string]*ort.Value) (float64, error) {
+	b := r.sides[r.e.state.cur]
+	for name, v := range batch {
+		if err := b.Input(name, v); err != nil {
+			return 0, err
+		}
+	}
+	if err := b.Run(ctx); err != nil {
+		return 0, err
+	}
+	return float64(r.loss[0]), nil
+}

@@ -1,0 +1,336 @@
+package training
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"ninox/onnxgraph/weights"
+	ort "ninox/runtime"
+	"ninox/training/data"
+)
+
+// ErrInterrupted reports a run that was cancelled and left a checkpoint from
+// which it can be resumed.
+var ErrInterrupted = errors.New("interrupted; a checkpoint was written, resume continues from it")
+
+// NonFiniteError reports a loss or parameter that is no longer a finite number.
+type NonFiniteError struct {
+	Step       int
+	What       string // "the loss is NaN", `parameter "fc.0.weight" is not finite`
+	Checkpoint int    // step of the last good checkpoint, 0 where there is none
+}
+
+func (e *NonFiniteError) Error() string {
+	kept := "there is no checkpoint before it"
+	if e.Checkpoint > 0 {
+		kept = fmt.Sprintf("the checkpoint of step %d is kept", e.Checkpoint)
+	}
+	return fmt.Sprintf("training diverged: step %d: %s; %s (a lower learning rate may help)", e.Step, e.What, kept)
+}
+
+// loop is a run in progress.
+type loop struct {
+	Config
+	config   *runConfig
+	train    data.Dataset // bound to the inputs
+	loader   *data.Loader
+	eval     *evaluator // nil without test data
+	metrics  *metricsWriter
+	progress progress
+	values   map[*data.Batch]map[string]*ort.Value
+
+	step      int // completed
+	loss      float64
+	earlier   float64 // seconds of the runs that this one resumes
+	started   time.Time
+	buffer    []*weights.Set // states for the next nowcast, oldest first
+	nowcasts  []Nowcast
+	reached   *int // first step at which an evaluation reached the target
+	last      *Evaluation
+	lastStep  int // step of last; -1 before the first
+	saved     int // step of the last checkpoint
+	keepAfter map[int]bool
+}
+
+// Run trains as the configuration says and leaves the run directory complete:
+// configuration, metrics, checkpoints, final weights, summary and report.
+//
+// Where ctx is cancelled, the step in progress is finished, a checkpoint is
+// written and ErrInterrupted is returned with the summary so far. A resumed run
+// continues exactly as if it had never been interrupted.
+func Run(ctx context.Context, c Config) (*Summary, error) {
+	l, err := newLoop(c)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	err = l.run(ctx)
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		if err := l.checkpoint(); err != nil {
+			return nil, fmt.Errorf("interrupted, but the checkpoint failed: %w", err)
+		}
+		err = ErrInterrupted
+	}
+	if err != nil {
+		l.progress.stop("")
+		return l.summary(), errors.Join(err, l.metrics.sync())
+	}
+	return l.finish()
+}
+
+func newLoop(c Config) (*loop, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{Config: c, values: map[*data.Batch]map[string]*ort.Value{}, lastStep: -1, keepAfter: map[int]bool{}}
+	for _, s := range c.KeepStates {
+		l.keepAfter[s] = true
+	}
+	if l.train, err = data.Bind(c.Train, c.Inputs); err != nil {
+		return nil, err
+	}
+	if c.Test != nil {
+		if l.eval, err = newEvaluator(&l.Config); err != nil {
+			return nil, err
+		}
+	}
+	if l.config, err = l.Config.record(); err != nil {
+		return nil, err
+	}
+	if err := openRunDir(c); err != nil {
+		return nil, err
+	}
+	if c.Resume {
+		if err := l.restore(); err != nil {
+			return nil, err
+		}
+	}
+	if err := writeJSON(l.path(configFile), l.config); err != nil {
+		return nil, err
+	}
+	if l.metrics, err = openMetrics(l.path(metricsFile)); err != nil {
+		return nil, err
+	}
+	l.loader, err = data.NewLoader(l.train, data.LoaderOptions{
+		Batch: c.Batch, Shuffle: !c.NoShuffle, Seed: c.Seed, Start: int64(l.step) * int64(c.Accumulate), Hold: c.Accumulate,
+	})
+	if err != nil {
+		return nil, errors.Join(err, l.metrics.close())
+	}
+	return l, nil
+}
+
+func (l *loop) path(elem ...string) string { return filepath.Join(append([]string{l.Dir}, elem...)...) }
+
+// restore takes up the state of the last checkpoint.
+func (l *loop) restore() error {
+	var old runConfig
+	if err := readJSON(l.path(configFile), &old); err != nil {
+		return err
+	}
+	if err := l.config.checkResume(&old); err != nil {
+		return fmt.Errorf("run directory %s: %w", l.Dir, err)
+	}
+	s, err := readSnapshot(l.Dir)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.Trainer.SetState(s.params), l.Trainer.SetMoments(s.moments)); err != nil {
+		return fmt.Errorf("run directory %s: checkpoint of step %d: %w", l.Dir, s.Step, err)
+	}
+	l.Trainer.SetStepCount(s.Updates)
+	l.step, l.saved, l.buffer, l.nowcasts = s.Step, s.Step, s.states, s.Nowcasts
+	l.earlier, l.reached, l.last, l.lastStep = s.Seconds, s.StepsToTarget, s.Evaluation, s.EvalStep
+	if s.Loss != nil {
+		l.loss = *s.Loss
+	}
+	return truncateMetrics(l.path(metricsFile), l.step)
+}
+
+func (l *loop) close() {
+	l.loader.Close()
+	for _, batch := range l.values {
+		for _, v := range batch {
+			v.Close()
+		}
+	}
+	if err := l.metrics.close(); err != nil {
+		l.Log.Warn("closing the metrics", "error", err)
+	}
+}
+
+func (l *loop) seconds() float64 { return l.earlier + time.Since(l.started).Seconds() }
+
+func (l *loop) run(ctx context.Context) error {
+	l.started = time.Now()
+	l.progress = newProgress(l.Progress, l.Label, l.step, l.Steps)
+	if err := l.evaluateIfDue(ctx); err != nil {
+		return err
+	}
+	for l.step < l.Steps && !(l.StopAtTarget && l.reached != nil) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// A step that has begun is finished, so that parameters and moments
+		// belong together when the run is interrupted.
+		if err := l.one(context.WithoutCancel(ctx), l.step+1); err != nil {
+			return err
+		}
+		l.step++
+		if err := l.afterStep(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one makes one step, counted from 1: a nowcast where one is due and accepted,
+// an ordinary optimizer step otherwise.
+func (l *loop) one(ctx context.Context, step int) error {
+	batches := make([]map[string]*ort.Value, l.Accumulate)
+	for i := range batches {
+		b, err := l.loader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if batches[i], err = l.batchValues(b); err != nil {
+			return err
+		}
+	}
+	due, err := l.collect(step)
+	if err != nil {
+		return err
+	}
+	var record *Nowcast
+	lr := 0.0
+	if due {
+		if record, err = l.nowcast(ctx, step, batches); err != nil {
+			return fmt.Errorf("step %d: %w", step, err)
+		}
+		l.nowcasts = append(l.nowcasts, *record)
+		l.loss = record.LossBefore
+	}
+	if record == nil || !record.Accepted {
+		lr = l.learningRate(step)
+		if l.loss, err = l.update(ctx, batches, lr); err != nil {
+			return fmt.Errorf("step %d: %w", step, err)
+		}
+		if math.IsNaN(l.loss) || math.IsInf(l.loss, 0) {
+			return &NonFiniteError{step, fmt.Sprintf("the loss is %v", l.loss), l.saved}
+		}
+	}
+	loss := l.loss
+	l.progress.step(step, loss)
+	return l.metrics.add(Metric{Step: step, Loss: &loss, LR: lr, Seconds: l.seconds(), Nowcast: record})
+}
+
+// update is an ordinary optimizer step; the loss is the mean over the batches.
+func (l *loop) update(ctx context.Context, batches []map[string]*ort.Value, lr float64) (float64, error) {
+	if len(batches) == 1 {
+		return l.Trainer.Step(ctx, batches[0], lr)
+	}
+	losses, err := l.Trainer.(Accumulator).StepAccumulated(ctx, batches, lr)
+	return mean(losses), err
+}
+
+// afterStep does what is due between two steps: states, evaluation, checkpoint.
+func (l *loop) afterStep(ctx context.Context) error {
+	if l.keepAfter[l.step] {
+		s, err := l.Trainer.State()
+		if err == nil {
+			err = writeState(l.path(statesDir, fmt.Sprintf(snapshotLayout, l.step)), s, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("state of step %d: %w", l.step, err)
+		}
+	}
+	if err := l.evaluateIfDue(ctx); err != nil {
+		return err
+	}
+	if l.step%l.CheckpointEvery == 0 && l.step < l.Steps {
+		return l.checkpoint()
+	}
+	return nil
+}
+
+// evaluateIfDue evaluates after every EvalEvery steps and after the last, unless
+// that was done before an interruption.
+func (l *loop) evaluateIfDue(ctx context.Context) error {
+	if l.eval == nil || l.step == 0 || l.lastStep == l.step || (l.step%l.EvalEvery != 0 && l.step != l.Steps) {
+		return nil
+	}
+	e, err := l.eval.run(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("evaluation after step %d: %w", l.step, err)
+	}
+	if math.IsNaN(e.Loss) || math.IsInf(e.Loss, 0) {
+		return &NonFiniteError{l.step, fmt.Sprintf("the test loss is %v", e.Loss), l.saved}
+	}
+	l.last, l.lastStep = &e, l.step
+	if l.Target != nil && l.reached == nil && l.Target.Reached(e) {
+		at := l.step
+		l.reached = &at
+	}
+	l.progress.evaluated(e)
+	return l.metrics.add(Metric{Step: l.step, EvalLoss: &e.Loss, EvalAccuracy: e.Accuracy, Seconds: l.seconds()})
+}
+
+// checkpoint writes a snapshot of the run after the last completed step.
+func (l *loop) checkpoint() error {
+	params, err := l.Trainer.State()
+	if err != nil {
+		return err
+	}
+	if name := notFinite(params); name != "" {
+		return &NonFiniteError{l.step, fmt.Sprintf("parameter %q is not finite", name), l.saved}
+	}
+	moments, err := l.Trainer.Moments()
+	if err != nil {
+		return err
+	}
+	if err := l.metrics.sync(); err != nil {
+		return err
+	}
+	s := &snapshot{params: params, moments: moments, states: l.buffer, snapshotMeta: snapshotMeta{
+		Step: l.step, Updates: l.Trainer.StepCount(), Seconds: l.seconds(), StepsToTarget: l.reached,
+		Evaluation: l.last, EvalStep: l.lastStep, Nowcasts: slices.Clone(l.nowcasts),
+	}}
+	if l.step > 0 {
+		s.Loss = &l.loss
+	}
+	if err := s.write(l.Dir); err != nil {
+		return err
+	}
+	l.saved = l.step
+	return nil
+}
+
+// batchValues are the runtime values that alias the buffers of a batch.
+func (l *loop) batchValues(b *data.Batch) (map[string]*ort.Value, error) {
+	if v, ok := l.values[b]; ok {
+		return v, nil
+	}
+	v, err := valuesOf(b, l.Batch)
+	if err != nil {
+		return nil, err
+	}
+	l.values[b] = v
+	return v, nil
+}
+
+func mean(v []float64) float64 {
+	sum := 0.0
+	for _, x := range v {
+		sum += x
+	}
+	return sum / float64(len(v))
+}

@@ -1,0 +1,185 @@
+package training
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"ninox/onnxgraph"
+	ort "ninox/runtime"
+	"ninox/training/data"
+)
+
+// defaultEvalBatch is the number of samples per evaluation batch.
+const defaultEvalBatch = 1000
+
+// evaluator computes loss and accuracy over the test data.
+type evaluator struct {
+	trainer Stepper
+	data    data.Dataset
+	batch   int
+	whole   bool   // the model's batch size is fixed: the remainder is left out
+	logits  string // "" to look for it
+	labels  int    // column of the class labels, -1 where there is none
+}
+
+func newEvaluator(c *Config) (*evaluator, error) {
+	d, err := data.Bind(c.Test, c.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	e := &evaluator{trainer: c.Trainer, data: d, batch: c.EvalBatch, logits: c.Logits, labels: -1}
+	if e.batch == 0 {
+		e.batch = defaultEvalBatch
+	}
+	for _, in := range c.Inputs {
+		if s := in.Type.Shape; len(s) > 0 && s[0].IsKnown() {
+			e.batch, e.whole = int(s[0].Value), true
+		}
+	}
+	e.batch = min(e.batch, d.Len())
+	if e.batch == 0 {
+		return nil, fmt.Errorf("data %s: no samples to test on", d.Name())
+	}
+	for i, col := range d.Columns() {
+		if col.DType == onnxgraph.Int64 && len(col.Shape) == 0 {
+			e.labels = i
+		}
+	}
+	return e, nil
+}
+
+func (e *evaluator) run(ctx context.Context) (Evaluation, error) {
+	var loss float64
+	var samples, correct, judged int
+	for at := 0; at < e.data.Len(); at += e.batch {
+		if err := ctx.Err(); err != nil {
+			return Evaluation{}, err
+		}
+		n := min(e.batch, e.data.Len()-at)
+		if n < e.batch && e.whole {
+			break
+		}
+		l, ok, err := e.one(ctx, at, n)
+		if err != nil {
+			return Evaluation{}, err
+		}
+		loss += l * float64(n)
+		samples += n
+		if ok >= 0 {
+			correct += ok
+			judged += n
+		}
+	}
+	out := Evaluation{Loss: loss / float64(samples)}
+	if judged > 0 {
+		acc := 100 * float64(correct) / float64(judged)
+		out.Accuracy = &acc
+	}
+	return out, nil
+}
+
+// one evaluates n samples from at on; correct is -1 where the model does not
+// classify.
+func (e *evaluator) one(ctx context.Context, at, n int) (loss float64, correct int, err error) {
+	b := data.NewBatch(e.data.Columns(), n)
+	indices := make([]int, n)
+	for i := range indices {
+		indices[i] = at + i
+	}
+	if err := e.data.Batch(indices, b.Buffers); err != nil {
+		return 0, 0, err
+	}
+	in, err := valuesOf(b, n)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer closeValues(in)
+	loss, out, err := e.trainer.Eval(ctx, in)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer closeValues(out)
+	logits := e.findLogits(out, n)
+	if logits == nil {
+		return loss, -1, nil
+	}
+	return loss, countCorrect(logits.Floats(), b.Buffers[e.labels].Int64s), nil
+}
+
+// findLogits is the output of shape [n, classes], nil where there is none or
+// where several could be meant.
+func (e *evaluator) findLogits(out map[string]*ort.Value, n int) *ort.Value {
+	if e.labels < 0 {
+		return nil
+	}
+	isLogits := func(v *ort.Value) bool {
+		d := v.Dims()
+		return v.DType() == onnxgraph.Float && len(d) == 2 && d[0] == int64(n) && d[1] > 1
+	}
+	if v := out[e.logits]; v != nil && isLogits(v) {
+		return v
+	}
+	if e.logits != "" {
+		return nil
+	}
+	var found *ort.Value
+	for _, name := range slices.Sorted(maps.Keys(out)) {
+		if isLogits(out[name]) {
+			if found != nil {
+				return nil
+			}
+			found = out[name]
+		}
+	}
+	return found
+}
+
+// countCorrect counts the rows whose largest value is at the label; the first of
+// equal values counts as the largest.
+func countCorrect(logits []float32, labels []int64) int {
+	classes := len(logits) / len(labels)
+	correct := 0
+	for i, label := range labels {
+		row := logits[i*classes : (i+1)*classes]
+		best := 0
+		for c, v := range row {
+			if v > row[best] {
+				best = c
+			}
+		}
+		if int64(best) == label {
+			correct++
+		}
+	}
+	return correct
+}
+
+// valuesOf wraps the buffers of a batch of n samples as runtime values, without
+// a copy.
+func valuesOf(b *data.Batch, n int) (map[string]*ort.Value, error) {
+	out := make(map[string]*ort.Value, len(b.Columns))
+	for i, c := range b.Columns {
+		dims := append([]int64{int64(n)}, c.Shape...)
+		var v *ort.Value
+		var err error
+		if c.DType == onnxgraph.Int64 {
+			v, err = ort.Int64Value(dims, b.Buffers[i].Int64s)
+		} else {
+			v, err = ort.FloatValue(dims, b.Buffers[i].Floats)
+		}
+		if err != nil {
+			closeValues(out)
+			return nil, fmt.Errorf("batch column %s: %w", c, err)
+		}
+		out[c.Name] = v
+	}
+	return out, nil
+}
+
+func closeValues(m map[string]*ort.Value) {
+	for _, v := range m {
+		v.Close()
+	}
+}

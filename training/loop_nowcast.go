@@ -1,0 +1,94 @@
+package training
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"ninox/onnxgraph/weights"
+	ort "ninox/runtime"
+)
+
+// collect keeps the parameters before the update of every step that a nowcast
+// looks back on, and says whether the step itself is a nowcast: with a period
+// of 1000 and 5 states, states are taken at steps 200, 400, 600, 800 and 1000,
+// and step 1000 is the nowcast.
+func (l *loop) collect(step int) (due bool, err error) {
+	if l.Nowcaster == nil || step%(l.Period/l.Nowcaster.Context()) != 0 {
+		return false, nil
+	}
+	s, err := l.Trainer.State()
+	if err != nil {
+		return false, fmt.Errorf("state of step %d: %w", step, err)
+	}
+	l.buffer = append(l.buffer, s)
+	return step%l.Period == 0, nil
+}
+
+// nowcast replaces the parameters by the prediction from the states collected,
+// unless that is no finite number or the safeguard refuses it. The optimizer's
+// moments stay; the collected states are dropped either way.
+func (l *loop) nowcast(ctx context.Context, step int, batches []map[string]*ort.Value) (*Nowcast, error) {
+	states := l.buffer
+	l.buffer = nil
+	r := &Nowcast{Step: step, K: l.Horizons[min(step/l.Period, len(l.Horizons))-1]}
+	var err error
+	if r.LossBefore, err = l.evalLoss(ctx, batches); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	predicted, err := l.Nowcaster.Nowcast(ctx, states, r.K)
+	if err != nil {
+		return nil, fmt.Errorf("nowcast with %s: %w", l.Nowcaster.Name(), err)
+	}
+	r.Seconds = time.Since(start).Seconds()
+	if name := notFinite(predicted); name != "" {
+		r.Reason = fmt.Sprintf("the predicted %q is not finite", name)
+	} else if err := l.tryParameters(ctx, r, states[len(states)-1], predicted, batches); err != nil {
+		return nil, err
+	}
+	l.Log.Info("nowcast", "step", step, "k", r.K, "seconds", r.Seconds, "accepted", r.Accepted, "reason", r.Reason)
+	l.progress.nowcast(*r)
+	return r, nil
+}
+
+// tryParameters puts predicted parameters in and decides whether they stay.
+func (l *loop) tryParameters(ctx context.Context, r *Nowcast, before, predicted *weights.Set, batches []map[string]*ort.Value) error {
+	if err := l.Trainer.SetState(predicted); err != nil {
+		return fmt.Errorf("nowcast with %s: %w", l.Nowcaster.Name(), err)
+	}
+	after, err := l.evalLoss(ctx, batches)
+	if err != nil {
+		return err
+	}
+	switch {
+	case math.IsNaN(after) || math.IsInf(after, 0):
+		r.Reason = fmt.Sprintf("the loss becomes %v", after)
+	case l.Safeguard && after > r.LossBefore:
+		r.Reason = "the loss of the batch rises"
+	default:
+		r.Accepted = true
+	}
+	if !math.IsNaN(after) && !math.IsInf(after, 0) {
+		r.LossAfter = &after
+	}
+	if r.Accepted {
+		return nil
+	}
+	return l.Trainer.SetState(before)
+}
+
+// evalLoss is the mean loss of the batches at the present parameters.
+func (l *loop) evalLoss(ctx context.Context, batches []map[string]*ort.Value) (float64, error) {
+	var losses []float64
+	for _, b := range batches {
+		loss, out, err := l.Trainer.Eval(ctx, b)
+		if err != nil {
+			return 0, err
+		}
+		closeValues(out)
+		losses = append(losses, loss)
+	}
+	return mean(losses), nil
+}

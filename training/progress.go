@@ -1,0 +1,208 @@
+package training
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+)
+
+// progress tells the user how a run goes: a bar on a terminal, a line every few
+// seconds elsewhere.
+type progress interface {
+	step(step int, loss float64)
+	evaluated(e Evaluation)
+	nowcast(n Nowcast)
+	stop(last string) // last is a closing line, "" for none
+}
+
+func newProgress(w io.Writer, label string, done, total int) progress {
+	if w == nil || w == io.Discard {
+		return silent{}
+	}
+	s := &status{label: label, total: total, done: done, meter: meter{at: time.Now(), done: done}}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return newBar(f, s)
+	}
+	return &lines{w: w, status: s}
+}
+
+type silent struct{}
+
+func (silent) step(int, float64)    {}
+func (silent) evaluated(Evaluation) {}
+func (silent) nowcast(Nowcast)      {}
+func (silent) stop(string)          {}
+
+// meter measures steps per second as an average that forgets over some seconds.
+type meter struct {
+	at   time.Time
+	done int
+	rate float64
+}
+
+// meterWindow is the time over which the meter forgets.
+const meterWindow = 5 * time.Second
+
+func (m *meter) tick(now time.Time, done int) {
+	dt := now.Sub(m.at)
+	if dt < 200*time.Millisecond {
+		return
+	}
+	r := float64(done-m.done) / dt.Seconds()
+	if m.rate > 0 {
+		w := min(1, float64(dt)/float64(meterWindow))
+		r = m.rate + w*(r-m.rate)
+	}
+	m.at, m.done, m.rate = now, done, r
+}
+
+// status is what both forms of progress show.
+type status struct {
+	mu       sync.Mutex // the bar reads from its own goroutine
+	label    string
+	done     int
+	total    int
+	loss     float64 // average that forgets over about 20 steps
+	accuracy string
+	meter    meter
+}
+
+func (s *status) update(step int, loss float64, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loss == 0 {
+		s.loss = loss
+	}
+	s.loss += 0.05 * (loss - s.loss)
+	s.done = step
+	s.meter.tick(now, step)
+}
+
+func (s *status) setEvaluation(e Evaluation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accuracy = resultText(e)
+}
+
+// resultText is the test result in words: "accuracy 87.31 %" or "test loss 0.4123".
+func resultText(e Evaluation) string {
+	if e.Accuracy != nil {
+		return fmt.Sprintf("accuracy %.2f %%", *e.Accuracy)
+	}
+	return fmt.Sprintf("test loss %.4f", e.Loss)
+}
+
+// text is "87.3 steps/s  loss 0.4123  accuracy 85.12 %  eta 32s".
+func (s *status) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	parts := []string{}
+	if s.meter.rate > 0 {
+		parts = append(parts, fmt.Sprintf("%.3g steps/s", s.meter.rate))
+	}
+	parts = append(parts, fmt.Sprintf("loss %.4f", s.loss))
+	if s.accuracy != "" {
+		parts = append(parts, s.accuracy)
+	}
+	if s.meter.rate > 0 && s.done < s.total {
+		left := time.Duration(float64(s.total-s.done) / s.meter.rate * float64(time.Second))
+		parts = append(parts, "eta "+left.Round(time.Second).String())
+	}
+	return strings.Join(parts, "  ")
+}
+
+// nowcastText is "nowcast 40 horizons ahead: loss 0.4123 -> 0.3512 (0.31 s)".
+func nowcastText(n Nowcast) string {
+	after := "not finite"
+	if n.LossAfter != nil {
+		after = fmt.Sprintf("%.4f", *n.LossAfter)
+	}
+	t := fmt.Sprintf("step %d: nowcast, horizon %d: loss %.4f -> %s (%.2f s)", n.Step, n.K, n.LossBefore, after, n.Seconds)
+	if !n.Accepted {
+		t += ", undone: " + n.Reason
+	}
+	return t
+}
+
+// lineEvery is the time between two lines of progress.
+const lineEvery = 3 * time.Second
+
+// lines is progress for pipes and files.
+type lines struct {
+	*status
+	w    io.Writer
+	last time.Time
+}
+
+func (l *lines) step(step int, loss float64) {
+	now := time.Now()
+	l.update(step, loss, now)
+	if now.Sub(l.last) >= lineEvery || step == l.total {
+		l.last = now
+		fmt.Fprintf(l.w, "%s: step %d/%d  %s\n", l.label, step, l.total, l.text())
+	}
+}
+
+func (l *lines) evaluated(e Evaluation) { l.setEvaluation(e) }
+func (l *lines) nowcast(n Nowcast)      { fmt.Fprintf(l.w, "%s: %s\n", l.label, nowcastText(n)) }
+
+func (l *lines) stop(last string) {
+	if last != "" {
+		fmt.Fprintf(l.w, "%s: %s\n", l.label, last)
+	}
+}
+
+// bar is progress for terminals.
+type bar struct {
+	*status
+	pool *mpb.Progress
+	bar  *mpb.Bar
+}
+
+func newBar(f *os.File, s *status) *bar {
+	pool := mpb.New(mpb.WithOutput(f), mpb.WithRefreshRate(200*time.Millisecond))
+	b := pool.New(int64(s.total), mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+		mpb.BarWidth(30),
+		mpb.PrependDecorators(
+			decor.Name(s.label, decor.WC{C: decor.DindentRight | decor.DextraSpace}),
+			decor.CountersNoUnit("%d/%d", decor.WC{C: decor.DextraSpace}),
+		),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + s.text() })),
+	)
+	b.SetCurrent(int64(s.done))
+	return &bar{status: s, pool: pool, bar: b}
+}
+
+func (b *bar) step(step int, loss float64) {
+	b.update(step, loss, time.Now())
+	// The last step is shown by stop: a complete bar is no longer drawn, and
+	// the last evaluation is still to come.
+	if step < b.total {
+		b.bar.SetCurrent(int64(step))
+	}
+}
+
+func (b *bar) evaluated(e Evaluation) { b.setEvaluation(e) }
+
+func (b *bar) nowcast(n Nowcast) {
+	fmt.Fprintf(b.pool, "%s: %s\n", b.label, nowcastText(n))
+}
+
+func (b *bar) stop(last string) {
+	if last != "" {
+		fmt.Fprintf(b.pool, "%s: %s\n", b.label, last)
+	}
+	if b.done >= b.total {
+		b.bar.SetCurrent(int64(b.total))
+	} else {
+		b.bar.Abort(false)
+	}
+	b.pool.Wait()
+}

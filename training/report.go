@@ -1,0 +1,286 @@
+package training
+
+import (
+	"bytes"
+	_ "embed" // the page template
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"slices"
+	"strings"
+)
+
+//go:embed report.html.tmpl
+var reportTemplate string
+
+var reportPage = template.Must(template.New("report").Parse(reportTemplate))
+
+// WriteReport writes one self-contained HTML page that compares runs: curves of
+// accuracy and loss with the nowcasts marked, and the steps to common levels
+// with the reduction against plain training.
+func WriteReport(path string, runs []RunRecord) error {
+	if len(runs) == 0 {
+		return fmt.Errorf("report %s: no runs", path)
+	}
+	page := reportData(runs)
+	var b bytes.Buffer
+	if err := reportPage.Execute(&b, page); err != nil {
+		return fmt.Errorf("report %s: %w", path, err)
+	}
+	return writeBytes(path, b.Bytes())
+}
+
+// WriteCurves writes the curves of the report as one SVG image.
+func WriteCurves(path string, runs []RunRecord) error {
+	if len(runs) == 0 {
+		return fmt.Errorf("curves %s: no runs", path)
+	}
+	return writeAtomic(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, standaloneSVG(charts(runs), legend(runs)))
+		return err
+	})
+}
+
+type reportPageData struct {
+	Title  string
+	Lead   string
+	Notes  []string
+	Style  template.CSS
+	Legend []legendEntry
+	Marked bool // nowcasts are marked in the charts
+	Charts []reportChart
+	Levels []string // headings of the level columns
+	Rows   []reportRow
+	Casts  []castRow
+}
+
+type reportChart struct {
+	Title string
+	SVG   template.HTML
+}
+
+type legendEntry struct {
+	Name  string
+	Color int
+}
+
+type reportRow struct {
+	Color                              int
+	Name                               string
+	Seed                               uint64
+	Steps, Accuracy, TestLoss, Seconds string
+	Levels                             []levelCell
+}
+
+type levelCell struct{ Steps, Reduction string }
+
+type castRow struct {
+	Color                        int
+	Name                         string
+	Seed                         uint64
+	Step, K                      int
+	Before, After, Time, Outcome string
+}
+
+func reportData(runs []RunRecord) reportPageData {
+	p := reportPageData{Title: "Training report", Style: template.CSS(chartStyle), Legend: legend(runs)}
+	if t := runs[0].Task; t != "" {
+		p.Title = "Training report: " + t
+	}
+	for _, c := range charts(runs) {
+		p.Charts = append(p.Charts, reportChart{c.title, template.HTML(c.svg())})
+	}
+	levels := commonLevels(runs)
+	for _, v := range levels {
+		p.Levels = append(p.Levels, "Steps to "+trimNumber(v)+" %")
+	}
+	colors := runColors(runs)
+	for i, r := range runs {
+		if r.Note != "" && !slices.Contains(p.Notes, r.Note) {
+			p.Notes = append(p.Notes, r.Note)
+		}
+		p.Rows = append(p.Rows, rowOf(runs, i, levels, colors[i]))
+		for _, n := range r.Summary.Nowcasts {
+			p.Marked = true
+			p.Casts = append(p.Casts, castOf(r, n, colors[i]))
+		}
+	}
+	p.Lead = lead(runs, levels)
+	return p
+}
+
+func rowOf(runs []RunRecord, i int, levels []float64, color int) reportRow {
+	r := runs[i]
+	s := r.Summary
+	row := reportRow{
+		Color: color, Name: r.Name, Seed: s.Seed, Steps: thousands(s.Steps), Accuracy: "–", TestLoss: "–",
+		Seconds: fmt.Sprintf("%.1f", s.WallSeconds),
+	}
+	if s.Final.Accuracy != nil {
+		row.Accuracy = fmt.Sprintf("%.2f %%", *s.Final.Accuracy)
+	}
+	if s.Final.Loss != nil {
+		row.TestLoss = fmt.Sprintf("%.4f", *s.Final.Loss)
+	}
+	base := baselineOf(runs, i)
+	for _, level := range levels {
+		cell := levelCell{Steps: "not reached"}
+		if n, ok := r.StepsTo(level); ok {
+			cell.Steps = thousands(n)
+			if b, ok := runs[base].StepsTo(level); ok && base != i && b > 0 {
+				cell.Reduction = signedPercent(100 * (1 - float64(n)/float64(b)))
+			}
+		}
+		row.Levels = append(row.Levels, cell)
+	}
+	return row
+}
+
+func castOf(r RunRecord, n Nowcast, color int) castRow {
+	c := castRow{
+		Color: color, Name: r.Name, Seed: r.Summary.Seed, Step: n.Step, K: n.K,
+		Before: fmt.Sprintf("%.4f", n.LossBefore), After: "not finite", Time: fmt.Sprintf("%.2f", n.Seconds), Outcome: "kept",
+	}
+	if n.LossAfter != nil {
+		c.After = fmt.Sprintf("%.4f", *n.LossAfter)
+	}
+	if !n.Accepted {
+		c.Outcome = "undone: " + n.Reason
+	}
+	return c
+}
+
+// lead is the sentence at the top of the page.
+func lead(runs []RunRecord, levels []float64) string {
+	for i := range runs {
+		b := baselineOf(runs, i)
+		if b == i {
+			continue
+		}
+		for _, level := range levels {
+			n, ok := runs[i].StepsTo(level)
+			m, okBase := runs[b].StepsTo(level)
+			if ok && okBase {
+				return fmt.Sprintf("%s reached %s %% test accuracy after %s steps, %s after %s: %s of the steps.", runs[i].Name,
+					trimNumber(level), thousands(n), runs[b].Name, thousands(m), fmt.Sprintf("%.0f %%", 100*float64(n)/float64(m)))
+			}
+		}
+	}
+	r := runs[0]
+	text := fmt.Sprintf("%s: %s steps in %.1f s", r.Name, thousands(r.Summary.Steps), r.Summary.WallSeconds)
+	if a := r.Summary.Final.Accuracy; a != nil {
+		text += fmt.Sprintf(", %.2f %% test accuracy at the end", *a)
+	}
+	return text + "."
+}
+
+// StepsTo is the first evaluation at which the test accuracy is at least
+// percent.
+func (r RunRecord) StepsTo(percent float64) (int, bool) {
+	for _, m := range r.Metrics {
+		if m.EvalAccuracy != nil && *m.EvalAccuracy >= percent {
+			return m.Step, true
+		}
+	}
+	return 0, false
+}
+
+// best is the highest test accuracy of a run, 0 where it has none.
+func (r RunRecord) best() float64 {
+	best := 0.0
+	for _, m := range r.Metrics {
+		if m.EvalAccuracy != nil {
+			best = max(best, *m.EvalAccuracy)
+		}
+	}
+	return best
+}
+
+// commonLevels are the accuracies to compare runs at: their target, the best
+// accuracy that all of them reach, and one point below that.
+func commonLevels(runs []RunRecord) []float64 {
+	common := math.Inf(1)
+	var levels []float64
+	for _, r := range runs {
+		common = min(common, r.best())
+		if s := r.Summary; s.Target != nil && s.TargetMetric == MetricAccuracy && !slices.Contains(levels, *s.Target) {
+			levels = append(levels, *s.Target)
+		}
+	}
+	if common <= 1 {
+		return levels
+	}
+	common = math.Floor(common*10) / 10
+	for _, v := range []float64{common, common - 1} {
+		if !slices.Contains(levels, v) {
+			levels = append(levels, v)
+		}
+	}
+	return levels
+}
+
+// baselineOf is the run that run i is compared with: plain training with the
+// same seed, or else the first plain training, or else the first run.
+func baselineOf(runs []RunRecord, i int) int {
+	plain := func(r RunRecord) bool { return r.Summary.Method == "none" }
+	same := slices.IndexFunc(runs, func(r RunRecord) bool { return plain(r) && r.Summary.Seed == runs[i].Summary.Seed })
+	if same >= 0 {
+		return same
+	}
+	return max(0, slices.IndexFunc(runs, plain))
+}
+
+// runColors numbers the names of the runs: runs of one name share a colour.
+func runColors(runs []RunRecord) []int {
+	var names []string
+	out := make([]int, len(runs))
+	for i, r := range runs {
+		at := slices.Index(names, r.Name)
+		if at < 0 {
+			at = len(names)
+			names = append(names, r.Name)
+		}
+		out[i] = at % chartColors
+	}
+	return out
+}
+
+func legend(runs []RunRecord) []legendEntry {
+	var out []legendEntry
+	for i, c := range runColors(runs) {
+		e := legendEntry{runs[i].Name, c}
+		if !slices.Contains(out, e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// thousands is a number with a thin space between groups of three digits.
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	var b strings.Builder
+	for i, d := range s {
+		if i > 0 && (len(s)-i)%3 == 0 {
+			b.WriteRune('\u2009')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+func trimNumber(v float64) string {
+	return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".")
+}
+
+// signedPercent is a reduction for a table: "−46 %" for 46 % fewer steps.
+func signedPercent(reduction float64) string {
+	switch r := math.Round(reduction); {
+	case r > 0:
+		return fmt.Sprintf("−%.0f %%", r)
+	case r < 0:
+		return fmt.Sprintf("+%.0f %%", -r)
+	}
+	return "±0 %"
+}

@@ -1,0 +1,220 @@
+package training
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"ninox/onnxgraph/weights"
+	"ninox/training/data"
+)
+
+// Names inside a run directory.
+const (
+	configFile     = "config.json"
+	metricsFile    = "metrics.jsonl"
+	summaryFile    = "summary.json"
+	reportFile     = "report.html"
+	curvesFile     = "curves.svg"
+	finalState     = "final.safetensors"
+	finalModel     = "final.onnx"
+	statesDir      = "states"
+	checkpointsDir = "checkpoints"
+)
+
+var runFiles = []string{configFile, metricsFile, summaryFile, reportFile, curvesFile, finalState, finalModel, statesDir, checkpointsDir}
+
+// ErrRunExists reports a run directory that already holds a run.
+var ErrRunExists = errors.New("already holds a run")
+
+// openRunDir prepares the directory of a run: a new one, or the existing one
+// where the configuration asks to resume or to overwrite it. Files that no run
+// writes are left alone.
+func openRunDir(c Config) error {
+	var found []string
+	for _, name := range runFiles {
+		if _, err := os.Stat(filepath.Join(c.Dir, name)); err == nil {
+			found = append(found, name)
+		}
+	}
+	switch {
+	case c.Resume:
+		if _, err := os.Stat(filepath.Join(c.Dir, configFile)); err != nil {
+			return fmt.Errorf("run directory %s: nothing to resume: %w", c.Dir, err)
+		}
+	case len(found) > 0 && !c.Overwrite:
+		return fmt.Errorf("run directory %s %w (%s); resume it, overwrite it or choose another", c.Dir, ErrRunExists, strings.Join(found, ", "))
+	default:
+		for _, name := range found {
+			if err := os.RemoveAll(filepath.Join(c.Dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range []string{statesDir, checkpointsDir} {
+		if err := os.MkdirAll(filepath.Join(c.Dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runConfig is config.json.
+type runConfig struct {
+	Schema     string         `json:"schema"` // "ninox.run/1"
+	Task       string         `json:"task,omitempty"`
+	Method     string         `json:"method"`
+	Steps      int            `json:"steps"`
+	BatchSize  int            `json:"batch_size"`
+	Accumulate int            `json:"accumulate"`
+	Shuffle    bool           `json:"shuffle"`
+	Seed       uint64         `json:"seed"`
+	LR         float64        `json:"lr"`
+	Schedule   string         `json:"schedule"`
+	Warmup     int            `json:"warmup"`
+	EvalEvery  int            `json:"eval_every"`
+	Target     *Target        `json:"target"`
+	Period     int            `json:"period,omitempty"`
+	Horizons   []int          `json:"horizons,omitempty"`
+	Safeguard  bool           `json:"safeguard"`
+	Model      string         `json:"model_sha256,omitempty"`
+	Train      *dataRecord    `json:"train"`
+	Test       *dataRecord    `json:"test"`
+	Go         string         `json:"go"`
+	Record     map[string]any `json:"record,omitempty"`
+}
+
+type dataRecord struct {
+	Name    string `json:"name"`
+	Samples int    `json:"samples"`
+	Hash    string `json:"sha256"`
+}
+
+func recordData(d data.Dataset) *dataRecord {
+	if d == nil {
+		return nil
+	}
+	return &dataRecord{d.Name(), d.Len(), d.Hash()}
+}
+
+func (c *Config) record() (*runConfig, error) {
+	r := &runConfig{
+		Schema: "ninox.run/1", Task: c.Task, Method: c.Method, Steps: c.Steps, BatchSize: c.Batch, Accumulate: c.Accumulate,
+		Shuffle: !c.NoShuffle, Seed: c.Seed, LR: c.LR, Schedule: c.Schedule, Warmup: c.Warmup, EvalEvery: c.EvalEvery,
+		Target: c.Target, Safeguard: c.Safeguard, Train: recordData(c.Train), Test: recordData(c.Test),
+		Go: runtime.Version(), Record: c.Record,
+	}
+	if c.Nowcaster != nil {
+		r.Period, r.Horizons = c.Period, c.Horizons
+	}
+	if c.Artifacts != nil {
+		raw, err := c.Artifacts.Training.Marshal()
+		if err != nil {
+			return nil, fmt.Errorf("training model for the record: %w", err)
+		}
+		sum := sha256.Sum256(raw)
+		r.Model = hex.EncodeToString(sum[:])
+	}
+	return r, nil
+}
+
+// checkResume reports every setting that differs from the run to be resumed and
+// would change what its steps compute. Steps may differ: a run may be prolonged.
+func (r *runConfig) checkResume(old *runConfig) error {
+	var diff []string
+	add := func(name string, now, then any) {
+		a, errA := json.Marshal(now)
+		b, errB := json.Marshal(then)
+		if errA != nil || errB != nil || string(a) != string(b) {
+			diff = append(diff, fmt.Sprintf("%s is %s, was %s", name, a, b))
+		}
+	}
+	add("method", r.Method, old.Method)
+	add("batch_size", r.BatchSize, old.BatchSize)
+	add("accumulate", r.Accumulate, old.Accumulate)
+	add("shuffle", r.Shuffle, old.Shuffle)
+	add("seed", r.Seed, old.Seed)
+	add("lr", r.LR, old.LR)
+	add("schedule", r.Schedule, old.Schedule)
+	add("warmup", r.Warmup, old.Warmup)
+	add("period", r.Period, old.Period)
+	add("safeguard", r.Safeguard, old.Safeguard)
+	add("model_sha256", r.Model, old.Model)
+	add("train", r.Train, old.Train)
+	if r.Steps == old.Steps {
+		add("horizons", r.Horizons, old.Horizons)
+	}
+	if len(diff) > 0 {
+		return fmt.Errorf("cannot resume with other settings: %s", strings.Join(diff, "; "))
+	}
+	return nil
+}
+
+func readJSON(path string, v any) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func writeJSON(path string, v any) error {
+	return writeAtomic(path, func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	})
+}
+
+// writeState writes parameters as safetensors, atomically.
+func writeState(path string, s *weights.Set, meta map[string]string) error {
+	tmp := path + ".tmp"
+	if err := s.WriteSafetensors(tmp, meta); err != nil {
+		return err
+	}
+	return commit(tmp, path)
+}
+
+// writeAtomic replaces a file by what write produces, or leaves it as it was.
+func writeAtomic(path string, write func(io.Writer) error) error {
+	tmp := path + ".tmp"
+	f, err := os.Create(tmp)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	if err := errors.Join(write(w), w.Flush(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return commit(tmp, path)
+}
+
+func writeBytes(path string, b []byte) error {
+	return writeAtomic(path, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+}
+
+// commit brings a finished file to the disk and gives it its name.
+func commit(tmp, path string) error {
+	f, err := os.OpenFile(tmp, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}

@@ -1,0 +1,124 @@
+package training
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Summary is the outcome of a run, as written to summary.json.
+type Summary struct {
+	Task          string    `json:"task,omitempty"`
+	Method        string    `json:"method"`
+	Seed          uint64    `json:"seed"`
+	Steps         int       `json:"steps"`  // completed
+	Target        *float64  `json:"target"` // null where there is none
+	TargetMetric  string    `json:"target_metric,omitempty"`
+	StepsToTarget *int      `json:"steps_to_target"` // first evaluation at or beyond the target; null where it was not reached
+	Final         Final     `json:"final"`
+	WallSeconds   float64   `json:"wall_seconds"` // of training, over all parts of a resumed run
+	Nowcasts      []Nowcast `json:"nowcasts"`
+}
+
+// Final is where a run ended.
+type Final struct {
+	TrainLoss float64  `json:"train_loss"`         // of the last step's batch
+	Loss      *float64 `json:"loss,omitempty"`     // over the test data
+	Accuracy  *float64 `json:"accuracy,omitempty"` // over the test data, percent
+}
+
+func (l *loop) summary() *Summary {
+	s := &Summary{
+		Task: l.Task, Method: l.Method, Seed: l.Seed, Steps: l.step, StepsToTarget: l.reached,
+		Final: Final{TrainLoss: l.loss}, WallSeconds: l.seconds(), Nowcasts: append([]Nowcast{}, l.nowcasts...),
+	}
+	if l.Target != nil {
+		s.Target, s.TargetMetric = &l.Target.Value, l.Target.Metric
+	}
+	if l.last != nil {
+		s.Final.Loss, s.Final.Accuracy = &l.last.Loss, l.last.Accuracy
+	}
+	return s
+}
+
+// finish writes what a completed run leaves behind.
+func (l *loop) finish() (*Summary, error) {
+	s := l.summary()
+	if err := l.checkpoint(); err != nil {
+		l.progress.stop("")
+		return s, err
+	}
+	l.progress.stop(l.closing(s))
+	params, err := l.Trainer.State()
+	if err != nil {
+		return s, err
+	}
+	if err := writeState(l.path(finalState), params, nil); err != nil {
+		return s, err
+	}
+	if l.Artifacts != nil {
+		m, err := l.Artifacts.Inference(params)
+		if err != nil {
+			return s, fmt.Errorf("final model: %w", err)
+		}
+		raw, err := m.Marshal()
+		if err != nil {
+			return s, fmt.Errorf("final model: %w", err)
+		}
+		if err := writeBytes(l.path(finalModel), raw); err != nil {
+			return s, err
+		}
+	}
+	if err := writeJSON(l.path(summaryFile), s); err != nil {
+		return s, err
+	}
+	r, err := ReadRun(l.Dir)
+	if err != nil {
+		return s, err
+	}
+	return s, errors.Join(
+		WriteReport(l.path(reportFile), []RunRecord{r}),
+		WriteCurves(l.path(curvesFile), []RunRecord{r}),
+	)
+}
+
+// closing is the last line of progress.
+func (l *loop) closing(s *Summary) string {
+	text := fmt.Sprintf("done: %d steps in %.1f s, loss %.4f", s.Steps, s.WallSeconds, s.Final.TrainLoss)
+	if l.last != nil {
+		text += ", " + resultText(*l.last)
+	}
+	if l.Target != nil {
+		if s.StepsToTarget == nil {
+			text += fmt.Sprintf(", target of %g not reached", l.Target.Value)
+		} else {
+			text += fmt.Sprintf(", target of %g reached at step %d", l.Target.Value, *s.StepsToTarget)
+		}
+	}
+	return text
+}
+
+// RunRecord is what reports show of a run.
+type RunRecord struct {
+	Name    string // as the legend calls it; default the method
+	Task    string
+	Note    string // a remark on the data, empty where there is none
+	Summary Summary
+	Metrics []Metric
+}
+
+// ReadRun reads a finished run from its directory.
+func ReadRun(dir string) (RunRecord, error) {
+	var r RunRecord
+	if err := readJSON(filepath.Join(dir, summaryFile), &r.Summary); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return r, fmt.Errorf("run directory %s: no finished run: %w", dir, err)
+		}
+		return r, err
+	}
+	r.Name, r.Task = r.Summary.Method, r.Summary.Task
+	var err error
+	r.Metrics, err = ReadMetrics(filepath.Join(dir, metricsFile))
+	return r, err
+}

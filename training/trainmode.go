@@ -1,0 +1,48 @@
+package training
+
+import "ninox/onnxgraph"
+
+// trainingMode switches the operators that behave differently in training:
+// Dropout drops, BatchNormalization uses the statistics of the batch. It
+// returns the running statistics that the model now updates, each with the
+// name of its new value.
+func trainingMode(m *onnxgraph.Model) map[string]string {
+	buffers := map[string]string{}
+	w := newGrower(m.Graph, "training/")
+	inits := map[string]bool{}
+	for _, t := range m.Graph.Initializers {
+		inits[t.Name] = true
+	}
+	on := ""
+	for i, n := range m.Graph.Nodes {
+		if n.Domain != "" {
+			continue
+		}
+		c := *n
+		switch n.OpType {
+		case "Dropout":
+			if on == "" {
+				on = w.constant(&onnxgraph.Tensor{Name: "on", DType: onnxgraph.Bool, Dims: []int64{}, Data: []byte{1}})
+			}
+			c.Inputs = []string{n.Input(0), n.Input(1), on}
+		case "BatchNormalization":
+			mean, variance := n.Input(3), n.Input(4)
+			if !inits[mean] || !inits[variance] || buffers[mean] != "" || buffers[variance] != "" {
+				continue // statistics that are computed or shared stay as the model gives them
+			}
+			c.Attrs = nil
+			for _, a := range n.Attrs {
+				if a.Name != "training_mode" {
+					c.Attrs = append(c.Attrs, a)
+				}
+			}
+			c.Attrs = append(c.Attrs, onnxgraph.IntAttr("training_mode", 1))
+			buffers[mean], buffers[variance] = mean+updatedSuffix, variance+updatedSuffix
+			c.Outputs = []string{n.Output(0), buffers[mean], buffers[variance]}
+		default:
+			continue
+		}
+		m.Graph.Nodes[i] = &c
+	}
+	return buffers
+}
