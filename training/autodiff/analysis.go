@@ -2,7 +2,6 @@ package autodiff
 
 import (
 	"fmt"
-	"sort"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -70,7 +69,7 @@ func analyse(g *onnxgraph.Graph, reg *op.Registry, facts Facts, o Options) *anal
 		if def != nil && def.Grad.Zero() {
 			continue
 		}
-		if !anyOf(inputsOf(n), a.active) {
+		if !anyOf(n.Reads(), a.active) {
 			continue
 		}
 		for _, out := range n.Outputs {
@@ -86,11 +85,11 @@ func analyse(g *onnxgraph.Graph, reg *op.Registry, facts Facts, o Options) *anal
 		for _, out := range n.Outputs {
 			reaches = reaches || wanted[out] && a.active[out]
 		}
-		if !reaches || !anyOf(inputsOf(n), a.active) {
+		if !reaches || !anyOf(n.Reads(), a.active) {
 			continue
 		}
 		a.onPath[n] = true
-		for _, in := range inputsOf(n) {
+		for _, in := range n.Reads() {
 			wanted[in] = true
 		}
 	}
@@ -113,7 +112,7 @@ func refuses(def *op.Def, n *onnxgraph.Node, active map[string]bool) string {
 	case def.Grad.Rule() == nil && !(throughLowering(def)):
 		return def.Grad.Refusal()
 	}
-	for _, name := range captured(n) {
+	for _, name := range n.Captured() {
 		if active[name] {
 			return fmt.Sprintf("its subgraph uses %q, and gradients do not enter subgraphs", name)
 		}
@@ -128,7 +127,7 @@ func throughLowering(def *op.Def) bool {
 // upstream lists the wanted values on which the node depends.
 func upstream(g *onnxgraph.Graph, n *onnxgraph.Node, wrt []string, active map[string]bool) []string {
 	seen := map[string]bool{}
-	for _, in := range inputsOf(n) {
+	for _, in := range n.Reads() {
 		seen[in] = active[in]
 	}
 	past := false
@@ -138,7 +137,7 @@ func upstream(g *onnxgraph.Graph, n *onnxgraph.Node, wrt []string, active map[st
 			continue
 		}
 		if past && anyOf(g.Nodes[i].Outputs, seen) {
-			for _, in := range inputsOf(g.Nodes[i]) {
+			for _, in := range g.Nodes[i].Reads() {
 				seen[in] = seen[in] || active[in]
 			}
 		}
@@ -150,60 +149,6 @@ func upstream(g *onnxgraph.Graph, n *onnxgraph.Node, wrt []string, active map[st
 		}
 	}
 	return out
-}
-
-// inputsOf lists what a node reads: its inputs and what its subgraphs take
-// from outside.
-func inputsOf(n *onnxgraph.Node) []string {
-	if c := captured(n); len(c) > 0 {
-		return append(append([]string{}, n.Inputs...), c...)
-	}
-	return n.Inputs
-}
-
-// captured lists the outer values that the subgraphs of a node use, sorted.
-func captured(n *onnxgraph.Node) []string {
-	outer := map[string]bool{}
-	for _, a := range n.Attrs {
-		if a.G != nil {
-			freeNames(a.G, outer)
-		}
-		for _, g := range a.Graphs {
-			freeNames(g, outer)
-		}
-	}
-	out := make([]string, 0, len(outer))
-	for name := range outer {
-		out = append(out, name)
-	}
-	sort.Strings(out)
-	return out
-}
-
-// freeNames adds the names that a subgraph uses but does not define.
-func freeNames(g *onnxgraph.Graph, outer map[string]bool) {
-	local := map[string]bool{"": true}
-	for _, v := range g.Inputs {
-		local[v.Name] = true
-	}
-	for _, t := range g.Initializers {
-		local[t.Name] = true
-	}
-	for _, n := range g.Nodes {
-		for _, in := range inputsOf(n) {
-			if !local[in] {
-				outer[in] = true
-			}
-		}
-		for _, out := range n.Outputs {
-			local[out] = true
-		}
-	}
-	for _, v := range g.Outputs {
-		if !local[v.Name] {
-			outer[v.Name] = true
-		}
-	}
 }
 
 func anyOf(names []string, set map[string]bool) bool {

@@ -7,6 +7,7 @@ import (
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
+	"ninox/onnxgraph/rewrite"
 )
 
 // minOpset is the lowest opset in which gradients are emitted: from 13 on,
@@ -16,14 +17,7 @@ const minOpset = 13
 
 // Facts is the growing knowledge about the values of a graph; *infer.Result
 // is one.
-type Facts interface {
-	// Fact is what is known about a value, nil where nothing is.
-	Fact(value string) *op.Fact
-	// Add infers one more node and records the facts of its outputs.
-	Add(n *onnxgraph.Node) error
-	// Set records the fact of a value.
-	Set(value string, f *op.Fact)
-}
+type Facts = rewrite.Facts
 
 // Options say what to differentiate.
 type Options struct {
@@ -61,14 +55,14 @@ func Gradients(m *onnxgraph.Model, reg *op.Registry, facts Facts, o Options) (*R
 	if err := e.lowerPath(o); err != nil {
 		return nil, err
 	}
-	a := analyse(e.model.Graph, reg, facts, o)
+	a := analyse(e.Model.Graph, reg, facts, o)
 	if err := a.refusal(); err != nil {
 		return nil, err
 	}
 	if err := e.backward(a, o); err != nil {
 		return nil, err
 	}
-	res := &Result{Model: e.model, Grads: map[string]string{}}
+	res := &Result{Model: e.Model, Grads: map[string]string{}}
 	for _, w := range o.Wrt {
 		g := e.take(w)
 		if g == "" {
@@ -78,7 +72,7 @@ func Gradients(m *onnxgraph.Model, reg *op.Registry, facts Facts, o Options) (*R
 		res.Grads[w] = g
 	}
 	e.finish(res, o)
-	if err := errors.Join(e.errs...); err != nil {
+	if err := errors.Join(e.Errs...); err != nil {
 		return nil, err
 	}
 	return res, nil
@@ -87,14 +81,23 @@ func Gradients(m *onnxgraph.Model, reg *op.Registry, facts Facts, o Options) (*R
 // engine holds the graph under construction. Gradients that flow into a value
 // collect in pending until its producer is reached.
 type engine struct {
-	*emitter
+	*rewrite.Emitter
+	reg     *op.Registry
 	pending map[string][]string
 	total   map[string]string // value → its summed gradient, once taken
 }
 
 func newEngine(m *onnxgraph.Model, reg *op.Registry, facts Facts) *engine {
+	g := *m.Graph
+	g.Nodes = slices.Clone(g.Nodes)
+	g.Initializers = slices.Clone(g.Initializers)
+	c := *m
+	c.Graph = &g
+	c.Opsets = slices.Clone(m.Opsets)
+	c.Metadata = slices.Clone(m.Metadata)
 	return &engine{
-		emitter: newEmitter(m, reg, facts),
+		Emitter: rewrite.NewEmitter(&c, facts, "grad"),
+		reg:     reg,
 		pending: map[string][]string{},
 		total:   map[string]string{},
 	}
@@ -102,15 +105,15 @@ func newEngine(m *onnxgraph.Model, reg *op.Registry, facts Facts) *engine {
 
 // backward walks the nodes from the loss up and applies their rules.
 func (e *engine) backward(a *analysis, o Options) error {
-	e.prefix = "loss"
-	loss := e.facts.Fact(o.Loss)
+	e.Prefix = "loss"
+	loss := e.Facts.Fact(o.Loss)
 	if loss.Rank() != 0 {
 		return fmt.Errorf("autodiff: loss %q is of unknown rank, expected a scalar", o.Loss)
 	}
 	e.pending[o.Loss] = []string{e.ScalarLike(o.Loss, 1)}
-	e.appending = true
+	e.Sharing = true
 	var errs []error
-	for i, n := range slices.Backward(e.model.Graph.Nodes) {
+	for i, n := range slices.Backward(e.Model.Graph.Nodes) {
 		if !a.onPath[n] {
 			continue
 		}
@@ -124,14 +127,14 @@ func (e *engine) backward(a *analysis, o Options) error {
 		if !flows {
 			continue
 		}
-		e.prefix = nodeLabel(n) + "_Grad/"
+		e.Prefix = nodeLabel(n) + "_Grad/"
 		if err := e.reg.For(n).Grad.Rule()(c); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		errs = append(errs, c.errs...)
 	}
-	return errors.Join(append(errs, e.errs...)...)
+	return errors.Join(append(errs, e.Errs...)...)
 }
 
 // take sums what flowed into a value, once; "" where nothing did.
@@ -151,10 +154,10 @@ func (e *engine) take(value string) string {
 	case 1:
 		g = parts[0]
 	case 2:
-		e.prefix = "AccumulateGrad/"
+		e.Prefix = "AccumulateGrad/"
 		g = e.Emit("Add", parts)
 	default:
-		e.prefix = "AccumulateGrad/"
+		e.Prefix = "AccumulateGrad/"
 		g = e.Emit("Sum", parts)
 	}
 	e.total[value] = g
@@ -163,10 +166,10 @@ func (e *engine) take(value string) string {
 
 // zeros is a tensor of zeros in the shape and type of the value.
 func (e *engine) zeros(value string) string {
-	e.prefix = "ZeroGrad/"
-	t := scalarTensor(e.facts.Fact(value).DType(), 0)
+	e.Prefix = "ZeroGrad/"
+	t := rewrite.ScalarTensor(e.Facts.Fact(value).DType(), 0)
 	if t == nil {
-		e.errs = append(e.errs, fmt.Errorf("autodiff: %q: no zero constant of type %s", value, e.facts.Fact(value).DType()))
+		e.Errs = append(e.Errs, fmt.Errorf("autodiff: %q: no zero constant of type %s", value, e.Facts.Fact(value).DType()))
 		return ""
 	}
 	t.Dims = []int64{1}

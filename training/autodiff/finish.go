@@ -15,7 +15,7 @@ func (e *engine) finish(res *Result, o Options) {
 		live[grad] = true
 	}
 	var kept []*onnxgraph.Node
-	for _, n := range slices.Backward(e.emitted) {
+	for _, n := range slices.Backward(e.Emitted) {
 		if anyOf(n.Outputs, live) {
 			kept = append(kept, n)
 			for _, in := range n.Inputs {
@@ -25,24 +25,24 @@ func (e *engine) finish(res *Result, o Options) {
 	}
 	slices.Reverse(kept)
 	e.rename(kept, res)
-	e.model.Graph.Nodes = append(e.model.Graph.Nodes, kept...)
-	e.dropConstants()
+	e.Model.Graph.Nodes = append(e.Model.Graph.Nodes, kept...)
+	e.DropUnusedConstants()
 }
 
 // ownOutputs makes sure that every wanted gradient is a value of its own,
 // produced by a backward node: a model output can have one name only.
 func (e *engine) ownOutputs(res *Result, o Options) {
 	produced := map[string]bool{}
-	for _, n := range e.emitted {
+	for _, n := range e.Emitted {
 		for _, out := range n.Outputs {
 			produced[out] = true
 		}
 	}
-	e.prefix = "Grad/"
+	e.Prefix = "Grad/"
 	for _, w := range o.Wrt {
 		grad := res.Grads[w]
 		if !produced[grad] {
-			e.appending = false // no sharing: each gradient needs its own node
+			e.Sharing = false // no sharing: each gradient needs its own node
 			grad = e.Emit("Identity", []string{grad})
 			res.Grads[w] = grad
 		}
@@ -61,8 +61,8 @@ func (e *engine) rename(nodes []*onnxgraph.Node, res *Result) {
 	}
 	names := map[string]string{}
 	claim := func(grad, value string) {
-		if _, done := names[grad]; !done && live[grad] && !e.used[value+"_grad"] {
-			e.used[value+"_grad"] = true
+		if _, done := names[grad]; !done && live[grad] && !e.Used(value+"_grad") {
+			e.Reserve(value + "_grad")
 			names[grad] = value + "_grad"
 		}
 	}
@@ -87,7 +87,7 @@ func (e *engine) rename(nodes []*onnxgraph.Node, res *Result) {
 		substitute(n.Outputs, names)
 	}
 	for old, name := range names {
-		e.facts.Set(name, e.facts.Fact(old))
+		e.Facts.Set(name, e.Facts.Fact(old))
 	}
 	for v, grad := range res.Grads {
 		if name, ok := names[grad]; ok {
@@ -96,18 +96,10 @@ func (e *engine) rename(nodes []*onnxgraph.Node, res *Result) {
 	}
 }
 
-// dropConstants removes the constants that were emitted and are not used.
-func (e *engine) dropConstants() {
-	g := e.model.Graph
-	used := map[string]bool{}
-	for _, n := range g.Nodes {
-		for _, in := range inputsOf(n) {
-			used[in] = true
+func substitute(names []string, by map[string]string) {
+	for i, s := range names {
+		if r, ok := by[s]; ok {
+			names[i] = r
 		}
 	}
-	emitted := map[string]bool{}
-	for _, name := range e.consts {
-		emitted[name] = true
-	}
-	g.Initializers = slices.DeleteFunc(g.Initializers, func(t *onnxgraph.Tensor) bool { return emitted[t.Name] && !used[t.Name] })
 }

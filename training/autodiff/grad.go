@@ -53,23 +53,23 @@ func (c *gradCtx) Output(i int) string {
 	for len(n.Outputs) <= i {
 		n.Outputs = append(n.Outputs, "")
 	}
-	n.Outputs[i] = c.fresh(fmt.Sprintf("%s_out%d", nodeLabel(c.node), i))
-	if err := c.facts.Add(&n); err != nil {
+	n.Outputs[i] = c.Fresh(fmt.Sprintf("%s_out%d", nodeLabel(c.node), i))
+	if err := c.Facts.Add(&n); err != nil {
 		c.errs = append(c.errs, c.Errorf("naming output %d: %v", i, err))
 	}
-	c.model.Graph.Nodes[c.at] = &n
+	c.Model.Graph.Nodes[c.at] = &n
 	c.node = &n
 	return n.Outputs[i]
 }
 
 func (c *gradCtx) Errorf(format string, args ...any) error {
-	return &op.NodeError{Stage: "grad", Node: nodeLabel(c.node), Op: c.node.Op(), Opset: c.model.OpsetVersion(c.node.Domain), Msg: fmt.Sprintf(format, args...)}
+	return &op.NodeError{Stage: "grad", Node: nodeLabel(c.node), Op: c.node.Op(), Opset: c.Model.OpsetVersion(c.node.Domain), Msg: fmt.Sprintf(format, args...)}
 }
 
 // reduceTo sums a gradient over the axes along which input was broadcast, so
 // that it gets the input's shape.
 func (e *engine) reduceTo(grad, input string) (string, error) {
-	gs, is := e.facts.Fact(grad).Shape(), e.facts.Fact(input).Shape()
+	gs, is := e.Facts.Fact(grad).Shape(), e.Facts.Fact(input).Shape()
 	if gs == nil || is == nil {
 		return "", fmt.Errorf("rank of %q or of its gradient is unknown", input)
 	}
@@ -131,6 +131,6 @@ func (e *engine) reduceDynamic(grad, input string, lead int) string {
 	axes = e.Emit("Reshape", []string{axes, e.Const(onnxgraph.Vector("", -1))})
 	sum := e.Emit("ReduceSum", []string{grad, axes}, onnxgraph.IntAttr("keepdims", 1), onnxgraph.IntAttr("noop_with_empty_axes", 1))
 	out := e.Emit("Reshape", []string{sum, want})
-	e.facts.Set(out, &op.Fact{Type: e.facts.Fact(input).Type})
+	e.Facts.Set(out, &op.Fact{Type: e.Facts.Fact(input).Type})
 	return out
 }

@@ -1,0 +1,13 @@
+// Package rewrite transforms models, graph to graph, without running them.
+//
+// Standard prepares a model for analysis: it is a table of passes, each with
+// the reason for its place, and the graph is checked after every pass. Lower
+// replaces operators by simpler ones, as their lowering rules say. Emitter is
+// the shared tool that adds nodes to a copy of a model.
+//
+//	m, err := rewrite.Standard(m, ops.Registry())
+//	…
+//	m, err = rewrite.Lower(m, ops.Registry(), func(n *onnxgraph.Node) bool { return n.Domain == "com.microsoft" })
+//
+// With NINOX_DUMP set to a folder, every pass leaves its result there.
+package rewrite

@@ -1,0 +1,143 @@
+package rewrite
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+)
+
+// Pass is one transformation of a model. Its run edits the model in place and
+// returns how often it found something to do.
+type Pass struct {
+	Name   string
+	Reason string // why it exists, and why in this place
+	run    func(m *onnxgraph.Model, reg *op.Registry) (int, error)
+}
+
+// Passes are those of Standard, in order.
+func Passes() []Pass {
+	return []Pass{
+		{"inline", "rules exist for operators only; first, because every other pass should see what is inside local functions", inline},
+		{"sort", "inference goes through the nodes once, in order; files are not always sorted", sortNodes},
+		{"constants", "a Constant node is an initializer by another name; lifted out of subgraphs, so that bodies hold computation only", constants},
+		{"aliases", "exporters share tied parameters through Identity nodes; rules should see the one parameter", aliases},
+		{"fold", "shape arithmetic on known numbers; after constants, which feed it", fold},
+		{"dead", "earlier passes orphan nodes and initializers", dead},
+	}
+}
+
+// Standard returns a copy of m that is ready for analysis: local functions
+// inlined, nodes sorted, constants as initializers, dead code dropped. The
+// graph's inputs and outputs stay as they are.
+func Standard(m *onnxgraph.Model, reg *op.Registry) (*onnxgraph.Model, error) {
+	out, _, err := Apply(m, reg, Passes())
+	return out, err
+}
+
+// Apply runs passes on a copy of m and returns it with how often each pass
+// fired, by name. The graph is checked after every pass.
+func Apply(m *onnxgraph.Model, reg *op.Registry, passes []Pass) (*onnxgraph.Model, map[string]int, error) {
+	m = m.Clone()
+	fired := map[string]int{}
+	for _, p := range passes {
+		n, err := p.run(m, reg)
+		if err != nil {
+			return nil, nil, fmt.Errorf("rewrite %s: %w", p.Name, err)
+		}
+		fired[p.Name] += n
+		if err := dump(m, p.Name); err != nil {
+			return nil, nil, err
+		}
+		if p.Name == "inline" {
+			continue // the nodes are not sorted yet
+		}
+		if err := Check(m, nil); err != nil {
+			return nil, nil, fmt.Errorf("rewrite: after pass %s: %w", p.Name, err)
+		}
+	}
+	return m, fired, nil
+}
+
+var dumps atomic.Int64
+
+// dump writes the model to the folder that NINOX_DUMP names, if it does.
+func dump(m *onnxgraph.Model, pass string) error {
+	dir := os.Getenv("NINOX_DUMP")
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("rewrite: NINOX_DUMP: %w", err)
+	}
+	path := filepath.Join(dir, fmt.Sprintf("%03d-%s.onnx", dumps.Add(1), pass))
+	if err := m.WriteFile(path, onnxgraph.WriteOptions{Overwrite: true}); err != nil {
+		return fmt.Errorf("rewrite: NINOX_DUMP: %w", err)
+	}
+	return nil
+}
+
+// freshNames makes value names that a graph does not use yet.
+type freshNames struct {
+	used   map[string]bool
+	serial map[string]int
+}
+
+func newFreshNames(g *onnxgraph.Graph) *freshNames {
+	return &freshNames{used: g.Names(), serial: map[string]int{}}
+}
+
+// take returns name, or name with a number behind it where it is taken.
+func (f *freshNames) take(name string) string {
+	candidate := name
+	for candidate == "" || f.used[candidate] {
+		f.serial[name]++
+		candidate = fmt.Sprintf("%s_%d", name, f.serial[name])
+	}
+	f.used[candidate] = true
+	return candidate
+}
+
+// label names a node in messages and derived names.
+func label(n *onnxgraph.Node) string {
+	if n.Name != "" {
+		return n.Name
+	}
+	for _, o := range n.Outputs {
+		if o != "" {
+			return o
+		}
+	}
+	return n.OpType
+}
+
+// substitute replaces names as the map says.
+func substitute(names []string, by map[string]string) {
+	for i, s := range names {
+		if r, ok := by[s]; ok {
+			names[i] = r
+		}
+	}
+}
+
+// renameReads replaces the values that the graph's nodes read, in subgraphs
+// too, where no subgraph value of the same name hides them.
+func renameReads(g *onnxgraph.Graph, by map[string]string) {
+	for _, n := range g.Nodes {
+		substitute(n.Inputs, by)
+		for _, sub := range n.Subgraphs() {
+			renameReads(sub, by)
+		}
+	}
+}
+
+func outputNames(g *onnxgraph.Graph) map[string]bool {
+	out := map[string]bool{}
+	for _, v := range g.Outputs {
+		out[v.Name] = true
+	}
+	return out
+}
