@@ -179,11 +179,7 @@ func writeJSON(path string, v any) error {
 
 // writeState writes parameters as safetensors, atomically.
 func writeState(path string, s *weights.Set, meta map[string]string) error {
-	tmp := path + ".tmp"
-	if err := s.WriteSafetensors(tmp, meta); err != nil {
-		return err
-	}
-	return commit(tmp, path)
+	return weights.WriteSafetensors(path, s, meta, true)
 }
 
 // writeAtomic replaces a file by what write produces, or leaves it as it was.
