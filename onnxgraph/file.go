@@ -72,13 +72,11 @@ func readExternalData(root *os.Root, t *Tensor) error {
 	if !filepath.IsLocal(filepath.FromSlash(t.External.Location)) {
 		return errors.New("the path leads out of the model's folder")
 	}
-	st, err := root.Lstat(t.External.Location)
+	f, st, err := openPlain(root, t.External.Location)
 	if err != nil {
 		return err
 	}
-	if !st.Mode().IsRegular() || hardLinked(st) {
-		return errors.New("not a plain file of its own (links are refused)")
-	}
+	defer f.Close()
 	n, _ := elements(t.Dims)
 	size := t.DType.RawSize(n)
 	e := t.External
@@ -88,14 +86,35 @@ func readExternalData(root *os.Root, t *Tensor) error {
 	if e.Offset > st.Size() || size > st.Size()-e.Offset {
 		return fmt.Errorf("%d bytes at offset %d lie beyond the file's %d", size, e.Offset, st.Size())
 	}
-	f, err := root.Open(e.Location)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	t.Data = make([]byte, size)
 	_, err = io.ReadFull(io.NewSectionReader(f, e.Offset, size), t.Data)
 	return err
+}
+
+// openPlain opens a file that is neither a link nor known by a second name:
+// either could lead to data that the model's folder does not hold.
+func openPlain(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	named, err := root.Lstat(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	refused := errors.New("not a plain file of its own (links are refused)")
+	if !named.Mode().IsRegular() { // before opening: a pipe would block
+		return nil, nil, refused
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && (!os.SameFile(named, st) || hardLinked(st)) { // swapped in between, or linked
+		err = refused
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, st, nil
 }
 
 // EachTensor calls visit for every tensor of the model: initializers and
@@ -194,10 +213,12 @@ func inlineExternal(m *Model) (restore func()) {
 
 // WriteAtomic writes a file so that readers see the old one or the whole new
 // one: write fills a temporary file beside it, which is synced and renamed.
-// An existing file is an fs.ErrExist unless overwrite is set.
+// An existing file is an fs.ErrExist unless overwrite is set, even where
+// another process creates it meanwhile.
 func WriteAtomic(path string, overwrite bool, write func(io.Writer) error) (err error) {
+	exists := &fs.PathError{Op: "write", Path: path, Err: fs.ErrExist}
 	if _, err := os.Lstat(path); err == nil && !overwrite {
-		return &fs.PathError{Op: "write", Path: path, Err: fs.ErrExist}
+		return exists
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -221,5 +242,29 @@ func WriteAtomic(path string, overwrite bool, write func(io.Writer) error) (err 
 	if err = f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if !overwrite {
+		// A hard link fails where the name is taken; a rename would replace.
+		switch err = os.Link(f.Name(), path); {
+		case err == nil:
+			return errors.Join(os.Remove(f.Name()), syncDir(filepath.Dir(path)))
+		case errors.Is(err, fs.ErrExist):
+			err = exists
+			return err
+		} // file systems without hard links: rename
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir brings a new name in a folder to the disk, as far as the system
+// lets folders be synced.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	_ = d.Sync() // an error where folders cannot be synced; the file itself is on the disk
+	return d.Close()
 }

@@ -71,7 +71,7 @@ func keep(p proto.Message, unknown []byte) {
 func writeOpsets(in []Opset) []*onnxpb.OperatorSetIdProto {
 	var out []*onnxpb.OperatorSetIdProto
 	for _, o := range in {
-		out = append(out, &onnxpb.OperatorSetIdProto{Domain: proto.String(o.Domain), Version: proto.Int64(o.Version)})
+		out = append(out, &onnxpb.OperatorSetIdProto{Domain: text(o.Domain), Version: proto.Int64(o.Version)})
 	}
 	return out
 }
@@ -162,15 +162,19 @@ func writeFunction(f *Function) (*onnxpb.FunctionProto, error) {
 
 func writeAttribute(a *Attribute) (*onnxpb.AttributeProto, error) {
 	p := &onnxpb.AttributeProto{
-		Name: text(a.Name), DocString: text(a.Doc), RefAttrName: text(a.RefAttr), Type: proto.Int32(int32(a.Type)),
+		Name: text(a.Name), DocString: text(a.Doc), RefAttrName: text(a.RefAttr),
 		Floats: a.Floats, Ints: a.Ints, Strings: a.Strings,
 	}
-	switch a.Type { // zero is a value here: the field must be in the file
-	case AttrFloat:
+	if a.Type != AttrUndefined {
+		p.Type = proto.Int32(int32(a.Type))
+	}
+	switch { // zero is a value here, the field must be in the file; a reference has none
+	case a.RefAttr != "":
+	case a.Type == AttrFloat:
 		p.F = proto.Float32(a.F)
-	case AttrInt:
+	case a.Type == AttrInt:
 		p.I = proto.Int64(a.I)
-	case AttrString:
+	case a.Type == AttrString:
 		p.S = append([]byte{}, a.S...)
 	}
 	var err error
@@ -190,7 +194,7 @@ func writeAttribute(a *Attribute) (*onnxpb.AttributeProto, error) {
 		}
 	}
 	if a.TP != nil {
-		p.Tp = writeType(*a.TP)
+		p.Tp = attrType(*a.TP)
 	}
 	for _, t := range a.Tensors {
 		tp, err := writeTensor(t)
@@ -214,12 +218,21 @@ func writeAttribute(a *Attribute) (*onnxpb.AttributeProto, error) {
 		p.SparseTensors = append(p.SparseTensors, sp)
 	}
 	for _, t := range a.Types {
-		p.TypeProtos = append(p.TypeProtos, writeType(*t))
+		p.TypeProtos = append(p.TypeProtos, attrType(*t))
 	}
 	keep(p, a.Unknown)
 	return p, nil
 }
 
+// attrType is a type as an attribute's value, which must be there.
+func attrType(t Type) *onnxpb.TypeProto {
+	if p := writeType(t); p != nil {
+		return p
+	}
+	return &onnxpb.TypeProto{}
+}
+
+// writeType is nil for a type that says nothing.
 func writeType(t Type) *onnxpb.TypeProto {
 	p := &onnxpb.TypeProto{Denotation: text(t.Denotation)}
 	elem := func() *onnxpb.TypeProto {

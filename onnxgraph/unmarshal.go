@@ -163,10 +163,18 @@ func readFunction(p *onnxpb.FunctionProto) (*Function, error) {
 func readAttribute(p *onnxpb.AttributeProto) (*Attribute, error) {
 	a := &Attribute{
 		Name: p.GetName(), Doc: p.GetDocString(), Type: AttrType(p.GetType()), RefAttr: p.GetRefAttrName(),
-		F: p.GetF(), I: p.GetI(), S: p.S, Floats: p.Floats, Ints: p.Ints, Strings: p.Strings, Unknown: p.ProtoReflect().GetUnknown(),
+		Floats: p.Floats, Ints: p.Ints, Strings: p.Strings, Unknown: p.ProtoReflect().GetUnknown(),
 	}
 	if a.Type == AttrUndefined && a.RefAttr == "" {
 		a.Type = guessAttrType(p) // files before IR version 2 leave the type out
+	}
+	switch a.Type { // a stray number of another type means nothing
+	case AttrFloat:
+		a.F = p.GetF()
+	case AttrInt:
+		a.I = p.GetI()
+	case AttrString:
+		a.S = p.S
 	}
 	if a.Type < AttrUndefined || a.Type > AttrTypes {
 		return nil, fmt.Errorf("type %d is none of the specification's", a.Type)
