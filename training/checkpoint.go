@@ -3,7 +3,6 @@ package training
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"ninox/onnxgraph"
 )
@@ -115,36 +114,12 @@ func (c *Checkpoint) Write(path string) error {
 		return fmt.Errorf("checkpoint %s: %w", path, err)
 	}
 	if external != nil {
-		if err := writeAtomic(path+externalSuffix, external); err != nil {
+		if err := writeBytes(path+externalSuffix, external); err != nil {
 			return fmt.Errorf("checkpoint: %w", err)
 		}
 	}
-	if err := writeAtomic(path, buf); err != nil {
+	if err := writeBytes(path, buf); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	return nil
-}
-
-func writeAtomic(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once renamed
-	if _, err := f.Write(data); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 
+	"ninox/onnxgraph"
 	"ninox/onnxgraph/weights"
 	"ninox/training/data"
 )
@@ -184,16 +185,13 @@ func writeState(path string, s *weights.Set, meta map[string]string) error {
 
 // writeAtomic replaces a file by what write produces, or leaves it as it was.
 func writeAtomic(path string, write func(io.Writer) error) error {
-	tmp := path + ".tmp"
-	f, err := os.Create(tmp)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(f)
-	if err := errors.Join(write(w), w.Flush(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	return commit(tmp, path)
+	return onnxgraph.WriteAtomic(path, true, func(f io.Writer) error {
+		w := bufio.NewWriter(f)
+		if err := write(w); err != nil {
+			return err
+		}
+		return w.Flush()
+	})
 }
 
 func writeBytes(path string, b []byte) error {
@@ -201,16 +199,4 @@ func writeBytes(path string, b []byte) error {
 		_, err := w.Write(b)
 		return err
 	})
-}
-
-// commit brings a finished file to the disk and gives it its name.
-func commit(tmp, path string) error {
-	f, err := os.OpenFile(tmp, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
 }
