@@ -14,6 +14,10 @@ import (
 	"ninox/training/autodiff"
 )
 
+// ErrNothingToTrain reports a model without a parameter that the options allow
+// to train and that gradients reach.
+var ErrNothingToTrain = errors.New("no parameter is left to train")
+
 // ArtifactOptions say how to train a model. The zero value trains every
 // parameter by cross-entropy and AdamW.
 type ArtifactOptions struct {
@@ -161,7 +165,7 @@ func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, buffers
 	}
 	for {
 		if len(trainable) == 0 {
-			return nil, nil, nil, errors.New("no parameter is left to train")
+			return nil, nil, nil, ErrNothingToTrain
 		}
 		res, err = autodiff.Gradients(m, b.reg, facts, autodiff.Options{Loss: b.art.LossName, Wrt: trainable})
 		if err != nil {

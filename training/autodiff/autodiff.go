@@ -15,6 +15,13 @@ import (
 // on one spelling.
 const minOpset = 13
 
+// OpsetError reports a model of an opset in which no gradients are emitted.
+type OpsetError struct{ Opset int64 }
+
+func (e *OpsetError) Error() string {
+	return fmt.Sprintf("autodiff: model imports opset %d; gradients need opset %d or later, convert the model first", e.Opset, minOpset)
+}
+
 // Facts is the growing knowledge about the values of a graph; *infer.Result
 // is one.
 type Facts = rewrite.Facts
@@ -39,7 +46,7 @@ type Result struct {
 // block the way, the error is a *RefusalError that lists all of them.
 func Gradients(m *onnxgraph.Model, reg *op.Registry, facts Facts, o Options) (*Result, error) {
 	if v := m.OpsetVersion(""); v < minOpset {
-		return nil, fmt.Errorf("autodiff: model imports opset %d; gradients need opset %d or later, convert the model first", v, minOpset)
+		return nil, &OpsetError{v}
 	}
 	if f := facts.Fact(o.Loss); f == nil || !f.DType().IsFloat() {
 		return nil, fmt.Errorf("autodiff: loss %q is not a floating-point value of the model", o.Loss)
