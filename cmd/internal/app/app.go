@@ -15,6 +15,7 @@ import (
 	"ninox/onnxgraph/infer"
 	ort "ninox/runtime"
 	"ninox/training"
+	"ninox/training/autodiff"
 )
 
 // Exit codes of the command line.
@@ -99,12 +100,14 @@ var ErrCertificate = errors.New("certificate failed")
 func ExitCode(err error) int {
 	var usage *UsageError
 	var unsupported *infer.UnsupportedError
+	var refused *autodiff.RefusalError
+	var opset *autodiff.OpsetError
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &usage):
 		return ExitUsage
-	case errors.As(err, &unsupported), errors.Is(err, ErrCertificate):
+	case errors.As(err, &unsupported), errors.As(err, &refused), errors.As(err, &opset), errors.Is(err, ErrCertificate):
 		return ExitUnsupported
 	case errors.Is(err, training.ErrInterrupted):
 		return ExitInterrupted

@@ -1,0 +1,119 @@
+// Package artifacts implements `ninox artifacts`: the training, eval and
+// optimizer model and the checkpoint of an ONNX model.
+package artifacts
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ninox/cmd/internal/app"
+	"ninox/cmd/internal/job"
+	"ninox/training"
+)
+
+type options struct {
+	job.ModelOptions
+	Model     string
+	Out       string
+	LR        float64
+	Form      string
+	Overwrite bool
+}
+
+// forms of artifacts that --form chooses from.
+var forms = []string{"upstream"}
+
+// NewCommand is `ninox artifacts`.
+func NewCommand(a *app.App) *cobra.Command { return newCommand(a, run) }
+
+func newCommand(a *app.App, run func(context.Context, *app.App, options) error) *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "artifacts MODEL -o DIR",
+		Short: "Derive training artifacts from an ONNX model",
+		Long: `Writes training_model.onnx, eval_model.onnx, optimizer_model.onnx and checkpoint into DIR, the
+file set of ONNX Runtime's offline tool, in standard ONNX operators only, so that every ONNX
+Runtime can execute them. 'ninox trainable MODEL' says which parameters can be trained.`,
+		Example: `  ninox artifacts model.onnx -o artifacts --loss cross-entropy --optimizer adamw
+  ninox artifacts model.onnx -o artifacts --loss mse --optimizer sgd --lr 0.01 --freeze 'embed.*'
+  ninox artifacts model.onnx -o artifacts --train 'head.*' --lr 3e-4`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.Model = args[0]
+			if err := o.check(c); err != nil {
+				return err
+			}
+			return run(c.Context(), a, o)
+		},
+	}
+	o.Register(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&o.Out, "out", "o", "", "folder for the artifacts (required)")
+	f.Float64Var(&o.LR, "lr", 1e-3, "initial learning rate, kept in the checkpoint")
+	f.StringVar(&o.Form, "form", "upstream", "upstream: four files as ONNX Runtime's offline tool writes them")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "replace artifacts in DIR")
+	return cmd
+}
+
+func (o *options) check(c *cobra.Command) error {
+	var f app.Faults
+	o.ModelOptions.Check(&f)
+	if o.Out == "" {
+		f.Addf("-o DIR is missing: the folder for the artifacts")
+	}
+	if !(o.LR > 0 && !math.IsInf(o.LR, 0)) {
+		f.Addf("--lr %v: expected a number above 0", o.LR)
+	}
+	switch o.Form {
+	case "upstream":
+	case "loop":
+		f.Addf(`--form "loop": this version writes the upstream form only`)
+	default:
+		f.Addf("--form %q: expected upstream", o.Form)
+	}
+	return f.Err(c)
+}
+
+// Report is the machine-readable output.
+type Report struct {
+	Dir        string   `json:"dir"`
+	Loss       string   `json:"loss"`
+	Optimizer  string   `json:"optimizer"`
+	Inputs     []string `json:"inputs"` // of a batch, the labels last
+	Trainable  int      `json:"trainable"`
+	Frozen     int      `json:"frozen"`
+	Parameters int64    `json:"parameters"` // elements of the trainable ones
+}
+
+func run(_ context.Context, a *app.App, o options) error {
+	art, err := o.ArtifactsOf(o.Model, o.LR)
+	if err != nil {
+		return err
+	}
+	if err := art.Write(o.Out, o.Overwrite); err != nil {
+		return err
+	}
+	r := describe(art)
+	r.Dir = o.Out
+	if a.JSON {
+		return a.WriteJSON(r)
+	}
+	_, err = fmt.Fprintf(a.Out, "trained   %d tensors, %d parameters (%d tensors frozen)\nloss      %s of %q\noptimizer %s\nbatch     %q\nwritten   %s\n",
+		r.Trainable, r.Parameters, r.Frozen, r.Loss, art.Output, r.Optimizer, r.Inputs, filepath.Join(o.Out, training.TrainingFile)+" …")
+	return err
+}
+
+func describe(art *training.Artifacts) Report {
+	r := Report{
+		Loss: art.LossKind, Optimizer: art.Config.String(), Inputs: art.Inputs,
+		Trainable: len(art.Params), Frozen: len(art.Checkpoint.Frozen),
+	}
+	for _, p := range art.Params {
+		r.Parameters += p.Len()
+	}
+	return r
+}

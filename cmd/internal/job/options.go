@@ -1,0 +1,156 @@
+package job
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ninox/cmd/internal/app"
+	"ninox/training"
+	"ninox/training/data"
+)
+
+// Options are the flags that train and accelerate share. Zero values mean the
+// default of the source.
+type Options struct {
+	ModelOptions
+	Data            string
+	EvalData        string
+	Steps           int
+	Batch           int
+	Accumulate      int
+	NoShuffle       bool
+	LR              float64
+	Schedule        string
+	Warmup          int
+	Target          string
+	KeepStates      []int
+	EvalEvery       int
+	CheckpointEvery int
+	Workers         int
+	Out             string
+	Resume          bool
+	Overwrite       bool
+}
+
+// Register adds the flags to a command.
+func (o *Options) Register(c *cobra.Command) {
+	o.ModelOptions.Register(c)
+	f := c.Flags()
+	f.StringVar(&o.Data, "data", "", "data to train on: "+kinds())
+	f.StringVar(&o.EvalData, "eval-data", "", "data to test on, where --data brings no test part (npz)")
+	f.IntVar(&o.Steps, "steps", 0, "optimizer steps (default: those of the task)")
+	f.IntVar(&o.Batch, "batch-size", 0, "samples per batch (default: that of the task or model, else 128)")
+	f.IntVar(&o.Accumulate, "accumulate", 1, "batches whose gradients are summed for one step")
+	f.BoolVar(&o.NoShuffle, "no-shuffle", false, "take the samples in their own order")
+	f.Float64Var(&o.LR, "lr", 0, "learning rate (default: that of the task or artifacts, else 0.001)")
+	f.StringVar(&o.Schedule, "schedule", training.ScheduleConstant, "learning rate over time: "+strings.Join(training.Schedules(), ", "))
+	f.IntVar(&o.Warmup, "warmup", 0, "steps over which the learning rate rises at the start")
+	f.StringVar(&o.Target, "target", "", "goal on the test data: accuracy in percent of a classification, else loss; or accuracy:X, loss:X")
+	f.IntSliceVar(&o.KeepStates, "keep-states", nil, "steps after which the parameters are kept in RUN/states")
+	f.IntVar(&o.EvalEvery, "eval-every", 100, "steps between two tests")
+	f.IntVar(&o.CheckpointEvery, "checkpoint-every", 1000, "steps between two checkpoints")
+	f.IntVar(&o.Workers, "workers", 0, "parts into which a batch is split, each on one thread; 0 chooses, 1 does not split")
+	f.StringVarP(&o.Out, "out", "o", "", "run folder (default: a new one, run-NAME)")
+	f.BoolVar(&o.Resume, "resume", false, "continue the run in --out from its last checkpoint")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "replace the run in --out")
+	app.Choices(c, "schedule", training.Schedules())
+}
+
+// kinds lists the kinds of data: "fashion-mnist[:DIR], npz:FILE …".
+func kinds() string {
+	var out []string
+	for _, s := range data.Sources() {
+		text := s.Kind
+		switch {
+		case s.Kind == "npz":
+			text += ":" + s.Path
+		case s.Path != "":
+			text += "[:" + s.Path + "]"
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
+}
+
+// Check adds the faults of the flags of a command for a source.
+func (o *Options) Check(c *cobra.Command, src Source, f *app.Faults) {
+	o.ModelOptions.Check(f)
+	o.checkNumbers(c, f)
+	f.OneOf("schedule", o.Schedule, training.Schedules())
+	if o.Schedule == "" {
+		f.Addf(`--schedule "": expected one of %s`, strings.Join(training.Schedules(), ", "))
+	}
+	if o.Data == "" && src.Task == nil {
+		f.Addf("--data is missing: expected one of %s", kinds())
+	}
+	if src.Task == nil && !c.Flags().Changed("steps") {
+		f.Addf("--steps is missing")
+	}
+	for _, d := range []struct{ flag, spec string }{{"data", o.Data}, {"eval-data", o.EvalData}} {
+		if _, err := data.ParseSpec(d.spec); d.spec != "" && err != nil {
+			f.Addf("--%s: %w", d.flag, err)
+		}
+	}
+	if _, err := parseTarget(o.Target, training.MetricAccuracy); err != nil {
+		*f = append(*f, err)
+	}
+	if o.Resume && o.Overwrite {
+		f.Addf("--resume and --overwrite exclude each other")
+	}
+	if o.Resume && o.Out == "" {
+		f.Addf("--resume needs --out, the run folder to continue")
+	}
+	if src.Dir != "" {
+		for _, flag := range modelFlags {
+			if c.Flags().Changed(flag) {
+				f.Addf("--%s: the artifacts in %s settle that already; give it to 'ninox artifacts'", flag, src.Dir)
+			}
+		}
+	}
+}
+
+func (o *Options) checkNumbers(c *cobra.Command, f *app.Faults) {
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"checkpoint-every", o.CheckpointEvery}} {
+		if n.value < 1 && c.Flags().Changed(n.flag) {
+			f.Addf("--%s %d: expected at least 1", n.flag, n.value)
+		}
+	}
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"warmup", o.Warmup}, {"workers", o.Workers}} {
+		if n.value < 0 {
+			f.Addf("--%s %d: expected at least 0", n.flag, n.value)
+		}
+	}
+	if c.Flags().Changed("lr") && !(o.LR > 0 && !math.IsInf(o.LR, 0)) {
+		f.Addf("--lr %v: expected a number above 0", o.LR)
+	}
+	for _, s := range o.KeepStates {
+		if s < 1 || o.Steps > 0 && s > o.Steps {
+			f.Addf("--keep-states %d: expected a step from 1 to the last", s)
+		}
+	}
+}
+
+// parseTarget reads --target; metric is the one of a plain number.
+func parseTarget(text, metric string) (*training.Target, error) {
+	if text == "" {
+		return nil, nil
+	}
+	number := text
+	if m, rest, ok := strings.Cut(text, ":"); ok {
+		metric, number = m, rest
+	}
+	v, err := strconv.ParseFloat(number, 64)
+	if err != nil || math.IsNaN(v) || metric != training.MetricAccuracy && metric != training.MetricLoss {
+		return nil, app.Usagef("--target %q: expected a number, accuracy:NUMBER or loss:NUMBER", text)
+	}
+	return &training.Target{Metric: metric, Value: v}, nil
+}

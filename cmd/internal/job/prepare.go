@@ -1,0 +1,161 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"ninox/cmd/internal/app"
+	"ninox/onnxgraph"
+	"ninox/training"
+	"ninox/training/data"
+)
+
+const (
+	defaultBatch = 128
+	defaultLR    = 1e-3
+)
+
+// Job is a training that is ready to run, several times if need be.
+type Job struct {
+	Options
+	Source    Source
+	Artifacts *training.Artifacts
+	Split     *data.Split
+	Goal      *training.Target // nil: none
+
+	app *app.App
+}
+
+// Prepare reads data and model and fills in the defaults of the source. What
+// does not fit together is found here, before anything runs.
+func Prepare(ctx context.Context, a *app.App, src Source, o Options) (*Job, error) {
+	j := &Job{Options: o, Source: src, app: a}
+	if err := j.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.readEvalData(ctx); err != nil {
+		return nil, err
+	}
+	j.LR = cmp.Or(j.LR, j.Artifacts.LearningRate(), defaultLR)
+	if err := j.fitBatch(); err != nil {
+		return nil, err
+	}
+	var err error
+	j.Goal, err = j.goal()
+	return j, err
+}
+
+// open reads data and artifacts of the source.
+func (j *Job) open(ctx context.Context) error {
+	var err error
+	switch src := j.Source; {
+	case src.Task != nil:
+		return j.openTask(ctx)
+	case src.Model != "":
+		if j.Artifacts, err = j.ArtifactsOf(src.Model, j.LR); err != nil {
+			return err
+		}
+	default:
+		if j.Artifacts, err = training.LoadArtifacts(src.Dir); err != nil {
+			return err
+		}
+	}
+	j.Split, err = data.Open(ctx, j.Data)
+	return err
+}
+
+func (j *Job) openTask(ctx context.Context) error {
+	t := j.Source.Task
+	j.Loss, j.Optimizer = cmp.Or(j.Loss, t.Loss), cmp.Or(j.Optimizer, t.Optimizer)
+	j.LR, j.Batch, j.Steps = cmp.Or(j.LR, t.LR), cmp.Or(j.Batch, t.Batch), cmp.Or(j.Steps, t.Steps)
+	var err error
+	if j.Split, err = t.Open(ctx, j.Data); err != nil {
+		if j.Data == "" {
+			err = fmt.Errorf("%w; or try --data embedded", err)
+		}
+		return err
+	}
+	m, err := t.Model(j.app.Seed)
+	if err != nil {
+		return err
+	}
+	j.Artifacts, err = j.ModelOptions.Artifacts(m, j.LR)
+	return err
+}
+
+// readEvalData replaces the test part by that of --eval-data, or by all of it
+// where it has no parts.
+func (j *Job) readEvalData(ctx context.Context) error {
+	if j.EvalData == "" {
+		return nil
+	}
+	s, err := data.Open(ctx, j.EvalData)
+	if err != nil {
+		return err
+	}
+	split := *j.Split
+	split.Test = s.Test
+	if s.Test == nil {
+		split.Test = s.Train
+	}
+	j.Split = &split
+	return nil
+}
+
+// inputs are what a batch consists of.
+func (j *Job) inputs() []*onnxgraph.Value {
+	var in []*onnxgraph.Value
+	for _, v := range j.Artifacts.Training.Graph.Inputs {
+		if slices.Contains(j.Artifacts.Inputs, v.Name) {
+			in = append(in, v)
+		}
+	}
+	return in
+}
+
+// fitBatch checks that the data fits the model's inputs and settles the batch
+// size.
+func (j *Job) fitBatch() error {
+	for _, d := range []data.Dataset{j.Split.Train, j.Split.Test} {
+		if d == nil {
+			continue
+		}
+		if _, err := data.Bind(d, j.inputs()); err != nil {
+			return err
+		}
+	}
+	for _, in := range j.inputs() {
+		s := in.Type.Shape
+		if len(s) == 0 || !s[0].IsKnown() {
+			continue
+		}
+		fixed := int(s[0].Value)
+		if j.Batch != 0 && j.Batch != fixed {
+			return app.Usagef("--batch-size %d: the model's input %q is %s, so batches have %d samples", j.Batch, in.Name, in.Type, fixed)
+		}
+		j.Batch = fixed
+	}
+	n := j.Split.Train.Len()
+	j.Batch = cmp.Or(j.Batch, min(defaultBatch, n))
+	if j.Batch > n {
+		return app.Usagef("--batch-size %d: the data has only %d samples", j.Batch, n)
+	}
+	return nil
+}
+
+// goal is the target: the one asked for, or that of the task on its own data.
+func (j *Job) goal() (*training.Target, error) {
+	metric := training.MetricLoss
+	if j.Artifacts.LossKind == training.CrossEntropy || j.Split.Classes > 0 {
+		metric = training.MetricAccuracy
+	}
+	if j.Target != "" {
+		return parseTarget(j.Target, metric)
+	}
+	if t := j.Source.Task; t != nil && j.Split.Name == t.Data {
+		return &training.Target{Metric: t.Metric, Value: t.Target}, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,98 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	goruntime "runtime"
+
+	"ninox/cmd/internal/version"
+	ort "ninox/runtime"
+	"ninox/training"
+)
+
+// RunOptions distinguish the runs of one job.
+type RunOptions struct {
+	Dir       string
+	Label     string // in progress messages; default the method
+	Resume    bool
+	Nowcaster training.Nowcaster // nil: plain training
+	Period    int
+	Horizons  []int
+	Safeguard bool
+	Record    map[string]any // further facts for config.json
+}
+
+// Run trains from the initial parameters and leaves a run folder. Errors say
+// where to go on.
+func (j *Job) Run(ctx context.Context, engine *ort.Engine, o RunOptions) (*training.Summary, error) {
+	log, err := j.app.Logger()
+	if err != nil {
+		return nil, err
+	}
+	threads := j.app.Threads
+	if threads == 0 {
+		threads = goruntime.NumCPU()
+	}
+	exec, err := training.NewExecutor(engine, j.Artifacts, training.ExecutorOptions{Threads: threads, Workers: j.Workers, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	defer exec.Close()
+	record, err := j.record(ctx, threads)
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range o.Record {
+		record[k] = v
+	}
+	s, err := training.Run(ctx, training.Config{
+		Dir: o.Dir, Resume: o.Resume, Overwrite: j.Overwrite,
+		Task: j.Source.Name(), Record: record, Trainer: exec, Artifacts: j.Artifacts,
+		Train: j.Split.Train, Test: j.Split.Test,
+		Steps: j.Steps, Batch: j.Batch, Accumulate: j.Accumulate, NoShuffle: j.NoShuffle, Seed: j.app.Seed,
+		LR: j.LR, Schedule: j.Schedule, Warmup: j.Warmup,
+		EvalEvery: j.EvalEvery, Target: j.Goal, KeepStates: j.KeepStates, CheckpointEvery: j.CheckpointEvery,
+		Nowcaster: o.Nowcaster, Period: o.Period, Horizons: o.Horizons, Safeguard: o.Safeguard,
+		Progress: j.app.Progress(), Label: o.Label, Log: log,
+	})
+	return s, explain(err, o.Dir)
+}
+
+// record is what config.json says beyond the settings of the loop.
+func (j *Job) record(ctx context.Context, threads int) (map[string]any, error) {
+	info, err := ort.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := version.Current()
+	r := map[string]any{
+		"ninox": v.Version, "onnx_runtime": info.Version, "platform": v.Platform,
+		"device": j.app.Device, "threads": threads, "workers": j.Workers,
+		"optimizer": j.Artifacts.Config.String(), "data": j.Data,
+	}
+	for key, value := range map[string]string{
+		"revision": v.Revision, "loss": j.Artifacts.LossKind, "model": j.Source.Model, "artifacts": j.Source.Dir, "note": j.Split.Note,
+	} {
+		if value != "" {
+			r[key] = value
+		}
+	}
+	return r, nil
+}
+
+// explain adds to an error of a run what the user can do about it.
+func explain(err error, dir string) error {
+	var diverged *training.NonFiniteError
+	switch {
+	case errors.Is(err, training.ErrInterrupted):
+		return fmt.Errorf("%w: the same command with --out %s --resume", err, dir)
+	case errors.Is(err, training.ErrRunExists):
+		return fmt.Errorf("%w\n--resume continues it, --overwrite replaces it", err)
+	case errors.As(err, &diverged) && diverged.Checkpoint > 0:
+		return fmt.Errorf("%w\nthe last good checkpoint is %s", err,
+			filepath.Join(dir, "checkpoints", fmt.Sprintf("step_%06d.safetensors", diverged.Checkpoint)))
+	}
+	return err
+}

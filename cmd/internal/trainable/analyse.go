@@ -1,0 +1,196 @@
+package trainable
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ninox/cmd/internal/job"
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+	"ninox/onnxgraph/ops"
+	"ninox/onnxgraph/rewrite"
+	"ninox/training"
+	"ninox/training/autodiff"
+)
+
+// States of a parameter.
+const (
+	Trainable = "trainable"
+	Frozen    = "frozen"
+	Statistic = "statistic" // updated by training, not by gradients
+	Constant  = "constant"  // no gradient reaches it
+	Blocked   = "blocked"
+)
+
+// Report says what can be trained. Counts are of elements.
+type Report struct {
+	Model      string      `json:"model"`
+	Parameters []Parameter `json:"parameters"`
+	Operators  []Operator  `json:"operators"`
+	Total      int64       `json:"total"`
+	Trainable  int64       `json:"trainable"`
+	Blocked    int64       `json:"blocked"`
+}
+
+// Parameter is one initializer.
+type Parameter struct {
+	Name      string   `json:"name"`
+	Type      string   `json:"type"`
+	State     string   `json:"state"`
+	Reason    string   `json:"reason,omitempty"`
+	BlockedBy []string `json:"blocked_by,omitempty"` // nodes
+}
+
+// Operator is one kind of operator and what gradients do at it.
+type Operator struct {
+	Op       string `json:"op"`
+	Nodes    int    `json:"nodes"`
+	Gradient string `json:"gradient"` // "yes", "zero", "from lowering", "no"
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Analyse reads a model and finds out what can be trained with the options.
+func Analyse(file string, o job.ModelOptions) (*Report, error) {
+	m, err := onnxgraph.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	reg := ops.Registry()
+	if m, err = rewrite.Standard(m, reg); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	r := &Report{Model: file, Operators: operators(m, reg)}
+	if err := r.parameters(m, o); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return r, nil
+}
+
+// operators counts the operators, in the order in which they appear.
+func operators(m *onnxgraph.Model, reg *op.Registry) []Operator {
+	var out []Operator
+	for _, n := range m.Graph.Nodes {
+		i := slices.IndexFunc(out, func(o Operator) bool { return o.Op == n.Op() })
+		if i < 0 {
+			i = len(out)
+			out = append(out, describe(n.Op(), reg.For(n)))
+		}
+		out[i].Nodes++
+	}
+	return out
+}
+
+func describe(name string, def *op.Def) Operator {
+	o := Operator{Op: name, Gradient: "yes"}
+	switch {
+	case def == nil:
+		o.Gradient, o.Reason = "no", "unknown operator"
+	case def.Grad.Zero():
+		o.Gradient = "zero"
+	case def.Grad.Rule() != nil:
+	case def.Grad.Refusal() == op.FromLowering.Refusal():
+		o.Gradient = "from lowering"
+	default:
+		o.Gradient, o.Reason = "no", def.Grad.Refusal()
+	}
+	return o
+}
+
+// parameters finds the state of every initializer that could be a weight.
+func (r *Report) parameters(m *onnxgraph.Model, o job.ModelOptions) error {
+	art, blockers, err := build(m, o)
+	if err != nil {
+		return err
+	}
+	for _, t := range m.Graph.Initializers {
+		if !weight(t) {
+			continue
+		}
+		p := Parameter{Name: t.Name, Type: onnxgraph.TensorOf(t.DType, t.Shape()).String()}
+		switch {
+		case t.DType != onnxgraph.Float:
+			p.State, p.Reason = Constant, "gradients are computed for float32 only"
+		case len(blockers[t.Name]) > 0:
+			p.block(blockers[t.Name])
+			r.Blocked += t.Len()
+		default:
+			p.State = stateOf(t.Name, art)
+		}
+		if p.State == Trainable {
+			r.Trainable += t.Len()
+		}
+		r.Total += t.Len()
+		r.Parameters = append(r.Parameters, p)
+	}
+	return nil
+}
+
+// block records the nodes that keep the gradient from the parameter.
+func (p *Parameter) block(by []autodiff.Blocker) {
+	p.State = Blocked
+	why := make([]string, len(by))
+	for i, b := range by {
+		p.BlockedBy = append(p.BlockedBy, b.Node)
+		why[i] = fmt.Sprintf("node %q (%s): %s", b.Node, b.Op, b.Reason)
+	}
+	p.Reason = strings.Join(why, "; ")
+}
+
+// weight says whether an initializer could be one: numbers with axes, other
+// than the integers that shapes and indices are made of.
+func weight(t *onnxgraph.Tensor) bool {
+	switch t.DType {
+	case onnxgraph.Int64, onnxgraph.Int32, onnxgraph.Bool, onnxgraph.String:
+		return false
+	}
+	return len(t.Dims) > 0
+}
+
+func stateOf(name string, art *training.Artifacts) string {
+	switch {
+	case art == nil:
+		return Constant
+	case slices.ContainsFunc(art.Params, func(p training.Param) bool { return p.Name == name }):
+		return Trainable
+	case slices.Contains(art.Buffers, name):
+		return Statistic
+	case slices.ContainsFunc(art.Checkpoint.Frozen, func(t *onnxgraph.Tensor) bool { return t.Name == name }):
+		return Frozen
+	}
+	return Constant
+}
+
+// build derives training artifacts, as often as it takes to leave out every
+// parameter that an operator blocks. The artifacts are nil where nothing is left
+// to train.
+func build(m *onnxgraph.Model, o job.ModelOptions) (*training.Artifacts, map[string][]autodiff.Blocker, error) {
+	// Which parameters gradients reach does not depend on the loss, and this one
+	// takes outputs of every shape.
+	o.Loss = cmp.Or(o.Loss, training.MSE)
+	blockers := map[string][]autodiff.Blocker{}
+	for {
+		art, err := o.Artifacts(m, 0)
+		var refused *autodiff.RefusalError
+		switch {
+		case errors.Is(err, training.ErrNothingToTrain):
+			return nil, blockers, nil
+		case !errors.As(err, &refused):
+			return art, blockers, err
+		}
+		known := len(blockers)
+		for _, b := range refused.Blockers {
+			for _, p := range b.Params {
+				if len(blockers[p]) == 0 {
+					o.Freeze = append(slices.Clone(o.Freeze), p)
+				}
+				blockers[p] = append(blockers[p], b)
+			}
+		}
+		if len(blockers) == known {
+			return nil, nil, err
+		}
+	}
+}
