@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/infer"
 	"ninox/onnxgraph/op"
+	"ninox/onnxgraph/rewrite"
 	"ninox/training/autodiff"
 )
 
@@ -74,10 +76,19 @@ type builder struct {
 	opts ArtifactOptions
 	reg  *op.Registry
 	art  *Artifacts
+
+	given map[string]bool // float initializers of the model as it came: its parameters, as exporters write them
 }
 
 func (b *builder) build(m *onnxgraph.Model) error {
-	eval := copyModel(m)
+	b.given = map[string]bool{}
+	for _, t := range m.Graph.Initializers {
+		b.given[t.Name] = t.DType == onnxgraph.Float
+	}
+	eval, err := rewrite.Standard(m, b.reg)
+	if err != nil {
+		return err
+	}
 	g := eval.Graph
 	inits := map[string]bool{}
 	for _, t := range g.Initializers {
@@ -117,6 +128,11 @@ func (b *builder) build(m *onnxgraph.Model) error {
 		return err
 	}
 	b.art.Training, b.art.Eval = grads.Model, eval
+	for _, name := range trainable {
+		if grads.Grads[name] != (Param{Name: name}).Grad() {
+			return fmt.Errorf("the model has a value named %q already, which is to be the gradient of parameter %q; rename it", Param{Name: name}.Grad(), name)
+		}
+	}
 	b.checkpoint(trainable, frozen)
 	b.parametersToInputs(b.art.Eval.Graph, nil)
 	b.parametersToInputs(b.art.Training.Graph, b.trainingOutputs(grads.Grads, facts, buffers))
@@ -145,8 +161,11 @@ func (b *builder) chooseOutput(g *onnxgraph.Graph, facts *infer.Result) error {
 // Train globs, float initializers whose gradient is zero everywhere (shapes
 // of resizing, limits of clipping) are constants, not parameters.
 func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, buffers map[string]string) (trainable, frozen []string, res *autodiff.Result, err error) {
+	// Some exporters write parameters as Constant nodes, and then all of them.
+	lifted := !slices.Contains(slices.Collect(maps.Values(b.given)), true)
 	for _, t := range m.Graph.Initializers {
 		switch {
+		case strings.HasPrefix(t.Name, lossPrefix):
 		case t.DType != onnxgraph.Float:
 		case buffers[t.Name] != "":
 			frozen = append(frozen, t.Name)
@@ -154,7 +173,7 @@ func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, buffers
 			if len(t.Dims) > 0 {
 				frozen = append(frozen, t.Name)
 			}
-		case len(b.opts.Train) > 0 || len(t.Dims) > 0 && !strings.HasPrefix(t.Name, "loss/"):
+		case len(b.opts.Train) > 0 || len(t.Dims) > 0 && (b.given[t.Name] || lifted):
 			trainable = append(trainable, t.Name)
 		}
 	}

@@ -1,11 +1,9 @@
 package training
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -15,7 +13,7 @@ import (
 
 // ExecutorOptions configure an Executor; the zero value is ready to use.
 type ExecutorOptions struct {
-	// Threads for one step; 0 leaves the choice to ONNX Runtime.
+	// Threads for one step; 0: the engine's.
 	Threads int
 	// Workers over which a batch is split, each single-threaded and sharing the
 	// parameters; 1 runs whole batches, 0 chooses.
@@ -54,7 +52,10 @@ func NewExecutor(engine *ort.Engine, a *Artifacts, o ExecutorOptions) (*Executor
 		return nil, fmt.Errorf("executor: threads %d or workers %d is negative", o.Threads, o.Workers)
 	}
 	if o.Log == nil {
-		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Threads == 0 {
+		o.Threads = engine.Threads()
 	}
 	e := &Executor{
 		art: a, engine: engine, opts: o, log: o.Log, workers: map[int]*workerRunner{},
@@ -123,7 +124,7 @@ func (e *Executor) Step(ctx context.Context, batch map[string]*ort.Value, lr flo
 		loss, err = e.stepWorkers(ctx, n, batch)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("step %d: %w", e.step+1, err)
+		return 0, err
 	}
 	e.state.flip()
 	e.step++
@@ -166,7 +167,7 @@ func (e *Executor) StepAccumulated(ctx context.Context, batches []map[string]*or
 			}
 		}
 		if err != nil {
-			return losses, fmt.Errorf("step %d, batch %d: %w", e.step+1, i+1, err)
+			return losses, fmt.Errorf("batch %d of %d: %w", i+1, len(batches), err)
 		}
 		losses = append(losses, loss)
 	}
@@ -250,5 +251,5 @@ func threadsOf(o ExecutorOptions, workers int) int {
 	if workers > 1 {
 		return 1
 	}
-	return cmp.Or(o.Threads, 0)
+	return o.Threads
 }

@@ -49,6 +49,7 @@ type loop struct {
 	earlier   float64 // seconds of the runs that this one resumes
 	started   time.Time
 	buffer    []*weights.Set // states for the next nowcast, oldest first
+	durations stopwatch      // of the optimizer steps
 	nowcasts  []Nowcast
 	reached   *int // first step at which an evaluation reached the target
 	last      *Evaluation
@@ -71,10 +72,10 @@ func Run(ctx context.Context, c Config) (*Summary, error) {
 	defer l.close()
 	err = l.run(ctx)
 	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		if err := l.checkpoint(); err != nil {
-			return nil, fmt.Errorf("interrupted, but the checkpoint failed: %w", err)
-		}
 		err = ErrInterrupted
+		if failed := l.checkpoint(); failed != nil {
+			err = fmt.Errorf("interrupted, but the checkpoint failed: %w", failed)
+		}
 	}
 	if err != nil {
 		l.progress.stop("")
@@ -141,7 +142,7 @@ func (l *loop) restore() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(l.Trainer.SetState(s.params), l.Trainer.SetMoments(s.moments)); err != nil {
+	if err := errors.Join(l.Trainer.SetState(s.params), l.Trainer.SetMoments(s.moments), l.setBuffers(s.buffers)); err != nil {
 		return fmt.Errorf("run directory %s: checkpoint of step %d: %w", l.Dir, s.Step, err)
 	}
 	l.Trainer.SetStepCount(s.Updates)
@@ -151,6 +152,38 @@ func (l *loop) restore() error {
 		l.loss = *s.Loss
 	}
 	return truncateMetrics(l.path(metricsFile), l.step)
+}
+
+// setBuffers restores what a Buffered trainer keeps.
+func (l *loop) setBuffers(s *weights.Set) error {
+	if b, ok := l.Trainer.(Buffered); ok {
+		return b.SetBuffers(s)
+	}
+	return nil
+}
+
+// fullState is a copy of the parameters and of the running statistics, as far
+// as the trainer has any.
+func (l *loop) fullState() (*weights.Set, error) {
+	all, err := l.Trainer.State()
+	if err != nil {
+		return nil, err
+	}
+	buffers, err := l.buffers()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range buffers.Names() {
+		all.Add(name, buffers.Get(name))
+	}
+	return all, nil
+}
+
+func (l *loop) buffers() (*weights.Set, error) {
+	if b, ok := l.Trainer.(Buffered); ok {
+		return b.Buffers()
+	}
+	return &weights.Set{}, nil
 }
 
 func (l *loop) close() {
@@ -218,9 +251,11 @@ func (l *loop) one(ctx context.Context, step int) error {
 	}
 	if record == nil || !record.Accepted {
 		lr = l.learningRate(step)
+		start := time.Now()
 		if l.loss, err = l.update(ctx, batches, lr); err != nil {
 			return fmt.Errorf("step %d: %w", step, err)
 		}
+		l.durations.add(time.Since(start))
 		if math.IsNaN(l.loss) || math.IsInf(l.loss, 0) {
 			return &NonFiniteError{step, fmt.Sprintf("the loss is %v", l.loss), l.saved}
 		}
@@ -242,7 +277,7 @@ func (l *loop) update(ctx context.Context, batches []map[string]*ort.Value, lr f
 // afterStep does what is due between two steps: states, evaluation, checkpoint.
 func (l *loop) afterStep(ctx context.Context) error {
 	if l.keepAfter[l.step] {
-		s, err := l.Trainer.State()
+		s, err := l.fullState()
 		if err == nil {
 			err = writeState(l.path(statesDir, fmt.Sprintf(snapshotLayout, l.step)), s, nil)
 		}
@@ -297,10 +332,14 @@ func (l *loop) checkpoint() error {
 	if err != nil {
 		return err
 	}
+	buffers, err := l.buffers()
+	if err != nil {
+		return err
+	}
 	if err := l.metrics.sync(); err != nil {
 		return err
 	}
-	s := &snapshot{params: params, moments: moments, states: l.buffer, snapshotMeta: snapshotMeta{
+	s := &snapshot{params: params, moments: moments, buffers: buffers, states: l.buffer, snapshotMeta: snapshotMeta{
 		Step: l.step, Updates: l.Trainer.StepCount(), Seconds: l.seconds(), StepsToTarget: l.reached,
 		Evaluation: l.last, EvalStep: l.lastStep, Nowcasts: slices.Clone(l.nowcasts),
 	}}

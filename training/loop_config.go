@@ -42,6 +42,14 @@ type Accumulator interface {
 	StepAccumulated(ctx context.Context, batches []map[string]*ort.Value, lr float64) (losses []float64, err error)
 }
 
+// Buffered is a Stepper whose steps also update arrays that get no gradient:
+// the running statistics of batch normalization. The loop keeps them in
+// checkpoints and puts them into states and the final model.
+type Buffered interface {
+	Buffers() (*weights.Set, error)
+	SetBuffers(*weights.Set) error
+}
+
 // Nowcaster predicts parameters k horizons ahead from past states, oldest
 // first; Context is the number of states that it wants.
 type Nowcaster interface {

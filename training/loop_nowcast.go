@@ -37,6 +37,9 @@ func (l *loop) nowcast(ctx context.Context, step int, batches []map[string]*ort.
 	if r.LossBefore, err = l.evalLoss(ctx, batches); err != nil {
 		return nil, err
 	}
+	if math.IsNaN(r.LossBefore) || math.IsInf(r.LossBefore, 0) {
+		return nil, &NonFiniteError{step, fmt.Sprintf("the loss is %v", r.LossBefore), l.saved}
+	}
 	start := time.Now()
 	predicted, err := l.Nowcaster.Nowcast(ctx, states, r.K)
 	if err != nil {

@@ -20,6 +20,9 @@ const (
 // Losses lists the losses by name.
 func Losses() []string { return []string{CrossEntropy, MSE, L1, BCELogits} }
 
+// lossPrefix begins the names of everything that a loss adds to a model.
+const lossPrefix = "loss/"
+
 // lossSpec is a loss at a value of a model.
 type lossSpec struct {
 	kind      string
@@ -39,7 +42,7 @@ func appendLoss(g *onnxgraph.Graph, s lossSpec) error {
 	if s.dtype != onnxgraph.Float {
 		return fmt.Errorf("loss: output %q is %s, expected float", s.value, s.dtype)
 	}
-	w := newGrower(g, "loss/")
+	w := newGrower(g, lossPrefix)
 	if w.used[s.labels] || w.used[s.name] {
 		return fmt.Errorf("loss: the model already has a value named %q or %q; choose another name for the labels", s.labels, s.name)
 	}

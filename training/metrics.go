@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -38,6 +39,34 @@ type Nowcast struct {
 type Evaluation struct {
 	Loss     float64  `json:"loss"`
 	Accuracy *float64 `json:"accuracy,omitempty"` // percent; nil where the task is not a classification
+}
+
+// stopwatch keeps the latest durations of something that happens often. The
+// zero value is ready to use.
+type stopwatch struct {
+	kept []time.Duration
+	n    int
+}
+
+// stopwatchKept is the number of durations that a stopwatch remembers.
+const stopwatchKept = 4096
+
+func (s *stopwatch) add(d time.Duration) {
+	if len(s.kept) < stopwatchKept {
+		s.kept = append(s.kept, d)
+	} else {
+		s.kept[s.n%stopwatchKept] = d
+	}
+	s.n++
+}
+
+// median is in milliseconds, 0 where nothing was measured.
+func (s *stopwatch) median() float64 {
+	if len(s.kept) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(s.kept))
+	return float64(sorted[len(sorted)/2]) / float64(time.Millisecond)
 }
 
 // metricsWriter appends to metrics.jsonl. Lines reach the file at the latest a

@@ -37,15 +37,10 @@ var runFiles = []string{configFile, metricsFile, summaryFile, reportFile, curves
 var ErrRunExists = errors.New("already holds a run")
 
 // openRunDir prepares the directory of a run: a new one, or the existing one
-// where the configuration asks to resume or to overwrite it. Files that no run
-// writes are left alone.
+// where the configuration asks to resume or to overwrite it. Only what holds a
+// run is overwritten, and files that no run writes are left alone.
 func openRunDir(c Config) error {
-	var found []string
-	for _, name := range runFiles {
-		if _, err := os.Stat(filepath.Join(c.Dir, name)); err == nil {
-			found = append(found, name)
-		}
-	}
+	found := foundRunFiles(c.Dir)
 	switch {
 	case c.Resume:
 		if _, err := os.Stat(filepath.Join(c.Dir, configFile)); err != nil {
@@ -53,6 +48,8 @@ func openRunDir(c Config) error {
 		}
 	case len(found) > 0 && !c.Overwrite:
 		return fmt.Errorf("run directory %s %w (%s); resume it, overwrite it or choose another", c.Dir, ErrRunExists, strings.Join(found, ", "))
+	case len(found) > 0 && !holdsRun(c.Dir):
+		return fmt.Errorf("run directory %s has %s, but no %s of a run: not overwritten; choose another", c.Dir, strings.Join(found, ", "), configFile)
 	default:
 		for _, name := range found {
 			if err := os.RemoveAll(filepath.Join(c.Dir, name)); err != nil {
@@ -68,9 +65,37 @@ func openRunDir(c Config) error {
 	return nil
 }
 
+// foundRunFiles lists what a run would replace: its files, and folders with
+// something in them.
+func foundRunFiles(dir string) []string {
+	var found []string
+	for _, name := range runFiles {
+		st, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
+		if st.IsDir() {
+			if inside, err := os.ReadDir(filepath.Join(dir, name)); err == nil && len(inside) == 0 {
+				continue
+			}
+		}
+		found = append(found, name)
+	}
+	return found
+}
+
+// holdsRun says whether the directory's config.json is that of a run.
+func holdsRun(dir string) bool {
+	var c runConfig
+	return readJSON(filepath.Join(dir, configFile), &c) == nil && c.Schema == runSchema
+}
+
+// runSchema names the form of config.json.
+const runSchema = "ninox.run/1"
+
 // runConfig is config.json.
 type runConfig struct {
-	Schema     string         `json:"schema"` // "ninox.run/1"
+	Schema     string         `json:"schema"` // runSchema
 	Task       string         `json:"task,omitempty"`
 	Method     string         `json:"method"`
 	Steps      int            `json:"steps"`
@@ -108,7 +133,7 @@ func recordData(d data.Dataset) *dataRecord {
 
 func (c *Config) record() (*runConfig, error) {
 	r := &runConfig{
-		Schema: "ninox.run/1", Task: c.Task, Method: c.Method, Steps: c.Steps, BatchSize: c.Batch, Accumulate: c.Accumulate,
+		Schema: runSchema, Task: c.Task, Method: c.Method, Steps: c.Steps, BatchSize: c.Batch, Accumulate: c.Accumulate,
 		Shuffle: !c.NoShuffle, Seed: c.Seed, LR: c.LR, Schedule: c.Schedule, Warmup: c.Warmup, EvalEvery: c.EvalEvery,
 		Target: c.Target, Safeguard: c.Safeguard, Train: recordData(c.Train), Test: recordData(c.Test),
 		Go: runtime.Version(), Record: c.Record,

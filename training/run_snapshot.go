@@ -1,12 +1,17 @@
 package training
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,13 +20,15 @@ import (
 
 // A snapshot is what a run needs to continue exactly where it stood. It is one
 // safetensors file, checkpoints/step_NNNNNN.safetensors: parameters under
-// "param/", moments under "moment/", the states kept for the next nowcast under
-// "nowcast/0/", "nowcast/1/" …, and everything else as JSON in the metadata. The
-// order of the samples follows from the seed and the step alone. The file
-// checkpoints/latest names the newest snapshot and is written last.
+// "param/", moments under "moment/", running statistics under "buffer/", the
+// states kept for the next nowcast under "nowcast/0/", "nowcast/1/" …, and
+// everything else as JSON in the metadata. The order of the samples follows from
+// the seed and the step alone. The file checkpoints/latest holds the name of the
+// newest snapshot and its SHA-256, and is written last. (Who writes another name
+// there, to go back to an older snapshot, may leave out the hash.)
 type snapshot struct {
-	params, moments *weights.Set
-	states          []*weights.Set
+	params, moments, buffers *weights.Set
+	states                   []*weights.Set
 	snapshotMeta
 }
 
@@ -42,6 +49,7 @@ const (
 	snapshotsKept  = 2
 	paramPrefix    = "param/"
 	momentPrefix   = "moment/"
+	bufferPrefix   = "buffer/"
 	nowcastPrefix  = "nowcast/"
 	snapshotLayout = "step_%06d.safetensors"
 )
@@ -56,6 +64,7 @@ func (s *snapshot) write(dir string) error {
 	}
 	add(paramPrefix, s.params)
 	add(momentPrefix, s.moments)
+	add(bufferPrefix, s.buffers)
 	for i, st := range s.states {
 		add(nowcastPrefix+strconv.Itoa(i)+"/", st)
 	}
@@ -68,18 +77,39 @@ func (s *snapshot) write(dir string) error {
 	if err := writeState(filepath.Join(sub, name), all, map[string]string{snapshotKey: string(meta)}); err != nil {
 		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
 	}
-	if err := writeBytes(filepath.Join(sub, latestFile), []byte(name+"\n")); err != nil {
+	sum, err := fileHash(filepath.Join(sub, name))
+	if err == nil {
+		err = writeBytes(filepath.Join(sub, latestFile), []byte(name+" "+sum+"\n"))
+	}
+	if err != nil {
 		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
 	}
 	return pruneSnapshots(sub, name)
 }
 
+// fileHash is the SHA-256 of a file, in hexadecimal.
+func fileHash(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
 // pruneSnapshots removes all but the newest snapshots, current among them.
 func pruneSnapshots(sub, current string) error {
-	old, err := filepath.Glob(filepath.Join(sub, "step_*.safetensors")) // sorted, so by step
+	old, err := filepath.Glob(filepath.Join(sub, "step_*.safetensors"))
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(old, func(a, b string) int { // by step, which may outgrow its six digits
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+	})
 	var errs []error
 	for i, path := range old {
 		if i < len(old)-snapshotsKept && filepath.Base(path) != current {
@@ -92,26 +122,50 @@ func pruneSnapshots(sub, current string) error {
 // readSnapshot reads the newest snapshot of a run directory.
 func readSnapshot(dir string) (*snapshot, error) {
 	sub := filepath.Join(dir, checkpointsDir)
-	name, err := os.ReadFile(filepath.Join(sub, latestFile))
+	line, err := os.ReadFile(filepath.Join(sub, latestFile))
 	if err != nil {
 		return nil, fmt.Errorf("run directory %s: no checkpoint to resume from: %w", dir, err)
 	}
-	path := filepath.Join(sub, filepath.Base(strings.TrimSpace(string(name))))
+	fields := strings.Fields(string(line))
+	if len(fields) == 0 {
+		return nil, fmt.Errorf("%s: expected the name of a checkpoint", filepath.Join(sub, latestFile))
+	}
+	path := filepath.Join(sub, filepath.Base(fields[0]))
+	if len(fields) > 1 {
+		sum, err := fileHash(path)
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint: %w", err)
+		}
+		if sum != fields[1] {
+			return nil, fmt.Errorf("checkpoint %s is damaged: its SHA-256 is %s, expected %s; to go back to an older checkpoint, write its name into %s",
+				path, sum, fields[1], filepath.Join(sub, latestFile))
+		}
+	}
+	s, err := decodeSnapshot(path)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	return s, nil
+}
+
+func decodeSnapshot(path string) (*snapshot, error) {
 	all, meta, err := weights.ReadSafetensors(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshot{params: &weights.Set{}, moments: &weights.Set{}}
+	s := &snapshot{params: &weights.Set{}, moments: &weights.Set{}, buffers: &weights.Set{}}
 	if err := json.Unmarshal([]byte(meta[snapshotKey]), &s.snapshotMeta); err != nil {
 		return nil, fmt.Errorf("%s: metadata %q: %w", path, snapshotKey, err)
 	}
+	if s.Step < 0 || s.Updates < 0 {
+		return nil, fmt.Errorf("%s: step %d after %d updates", path, s.Step, s.Updates)
+	}
 	for _, name := range all.Names() {
-		t := all.Get(name)
-		if rest, ok := strings.CutPrefix(name, paramPrefix); ok {
-			s.params.Add(rest, t)
-		} else if rest, ok := strings.CutPrefix(name, momentPrefix); ok {
-			s.moments.Add(rest, t)
-		} else if rest, ok := strings.CutPrefix(name, nowcastPrefix); ok {
+		kind, rest, _ := strings.Cut(name, "/")
+		switch to := map[string]*weights.Set{paramPrefix: s.params, momentPrefix: s.moments, bufferPrefix: s.buffers}[kind+"/"]; {
+		case to != nil:
+			to.Add(rest, all.Get(name))
+		case kind+"/" == nowcastPrefix:
 			num, rest, _ := strings.Cut(rest, "/")
 			i, err := strconv.Atoi(num)
 			if err != nil || i < 0 || i > len(s.states) {
@@ -120,9 +174,9 @@ func readSnapshot(dir string) (*snapshot, error) {
 			if i == len(s.states) {
 				s.states = append(s.states, &weights.Set{})
 			}
-			s.states[i].Add(rest, t)
-		} else {
-			return nil, fmt.Errorf("%s: array %q is none of param/, moment/, nowcast/", path, name)
+			s.states[i].Add(rest, all.Get(name))
+		default:
+			return nil, fmt.Errorf("%s: array %q is none of param/, moment/, buffer/, nowcast/", path, name)
 		}
 	}
 	return s, nil

@@ -9,16 +9,20 @@ import (
 
 // Summary is the outcome of a run, as written to summary.json.
 type Summary struct {
-	Task          string    `json:"task,omitempty"`
-	Method        string    `json:"method"`
-	Seed          uint64    `json:"seed"`
-	Steps         int       `json:"steps"`  // completed
-	Target        *float64  `json:"target"` // null where there is none
-	TargetMetric  string    `json:"target_metric,omitempty"`
-	StepsToTarget *int      `json:"steps_to_target"` // first evaluation at or beyond the target; null where it was not reached
-	Final         Final     `json:"final"`
-	WallSeconds   float64   `json:"wall_seconds"` // of training, over all parts of a resumed run
-	Nowcasts      []Nowcast `json:"nowcasts"`
+	Task          string   `json:"task,omitempty"`
+	Method        string   `json:"method"`
+	Seed          uint64   `json:"seed"`
+	Steps         int      `json:"steps"`  // completed
+	Target        *float64 `json:"target"` // null where there is none
+	TargetMetric  string   `json:"target_metric,omitempty"`
+	StepsToTarget *int     `json:"steps_to_target"` // first evaluation at or beyond the target; null where it was not reached
+	Final         Final    `json:"final"`
+	WallSeconds   float64  `json:"wall_seconds"` // of training, over all parts of a resumed run
+	// StepMilliseconds is the median duration of an optimizer step: forward,
+	// backward and update, without waiting for data, evaluations and nowcasts.
+	// It is over the latest part of a resumed run; 0 where that made no step.
+	StepMilliseconds float64   `json:"step_milliseconds"`
+	Nowcasts         []Nowcast `json:"nowcasts"`
 }
 
 // Final is where a run ended.
@@ -31,7 +35,7 @@ type Final struct {
 func (l *loop) summary() *Summary {
 	s := &Summary{
 		Task: l.Task, Method: l.Method, Seed: l.Seed, Steps: l.step, StepsToTarget: l.reached,
-		Final: Final{TrainLoss: l.loss}, WallSeconds: l.seconds(), Nowcasts: append([]Nowcast{}, l.nowcasts...),
+		Final: Final{TrainLoss: l.loss}, WallSeconds: l.seconds(), StepMilliseconds: l.durations.median(), Nowcasts: append([]Nowcast{}, l.nowcasts...),
 	}
 	if l.Target != nil {
 		s.Target, s.TargetMetric = &l.Target.Value, l.Target.Metric
@@ -50,15 +54,15 @@ func (l *loop) finish() (*Summary, error) {
 		return s, err
 	}
 	l.progress.stop(l.closing(s))
-	params, err := l.Trainer.State()
+	state, err := l.fullState()
 	if err != nil {
 		return s, err
 	}
-	if err := writeState(l.path(finalState), params, nil); err != nil {
+	if err := writeState(l.path(finalState), state, nil); err != nil {
 		return s, err
 	}
 	if l.Artifacts != nil {
-		m, err := l.Artifacts.Inference(params)
+		m, err := l.Artifacts.Inference(state)
 		if err != nil {
 			return s, fmt.Errorf("final model: %w", err)
 		}

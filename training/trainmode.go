@@ -30,6 +30,7 @@ func trainingMode(m *onnxgraph.Model) map[string]string {
 			if !inits[mean] || !inits[variance] || buffers[mean] != "" || buffers[variance] != "" {
 				continue // statistics that are computed or shared stay as the model gives them
 			}
+			raiseOpset(m)
 			c.Attrs = nil
 			for _, a := range n.Attrs {
 				if a.Name != "training_mode" {
@@ -45,4 +46,14 @@ func trainingMode(m *onnxgraph.Model) map[string]string {
 		m.Graph.Nodes[i] = &c
 	}
 	return buffers
+}
+
+// raiseOpset brings opset 13 to 14, the first in which BatchNormalization has a
+// training mode. What 14 changes in other operators only adds to them.
+func raiseOpset(m *onnxgraph.Model) {
+	for i, o := range m.Opsets {
+		if o.Domain == "" && o.Version == 13 {
+			m.Opsets[i].Version = 14
+		}
+	}
 }
