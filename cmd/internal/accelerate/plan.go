@@ -54,7 +54,7 @@ func (o *options) plan(ctx context.Context, engine *ort.Engine, j *job.Job) (job
 		}
 		r.Record["weights"] = map[string]string{"path": o.Weights, "sha256": hash}
 		if horizon == 0 {
-			horizon = w.Horizons()
+			horizon = w.Horizons
 		}
 	}
 	r.Horizons = nino.Horizons(horizon, j.Steps, o.Period, o.Power)

@@ -19,6 +19,7 @@ import (
 	"ninox/cmd/internal/nino"
 	"ninox/cmd/internal/runtime"
 	"ninox/cmd/internal/train"
+	"ninox/cmd/internal/trainable"
 	"ninox/cmd/internal/version"
 )
 
@@ -69,8 +70,11 @@ fails, 130 interrupted with a valid checkpoint written.`,
 	})
 	cmd.AddCommand(
 		accelerate.NewCommand(a), artifacts.NewCommand(a), data.NewCommand(a), graph.NewCommand(a),
-		nino.NewCommand(a), runtime.NewCommand(a), train.NewCommand(a), version.NewCommand(a),
+		nino.NewCommand(a), runtime.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a),
 	)
+	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.Check(c) }
+	cmd.InitDefaultCompletionCmd()
+	cmd.InitDefaultHelpCmd()
 	markUsageErrors(cmd)
 	return cmd
 }

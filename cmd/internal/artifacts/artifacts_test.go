@@ -1,0 +1,74 @@
+package artifacts
+
+import (
+	"bytes"
+	"context"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"ninox/cmd/internal/app"
+)
+
+// parse runs the command with a run function that only records its options.
+func parse(t *testing.T, args ...string) (options, error) {
+	t.Helper()
+	var got options
+	cmd := newCommand(&app.App{}, func(_ context.Context, _ *app.App, o options) error {
+		got = o
+		return nil
+	})
+	cmd.SetArgs(args)
+	cmd.SetOut(&bytes.Buffer{})
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	return got, cmd.ExecuteContext(context.Background())
+}
+
+func TestFlags(t *testing.T) {
+	tests := map[string]struct {
+		value string
+		get   func(o options) any
+		want  any
+	}{
+		"loss":         {"bce-logits", func(o options) any { return o.Loss }, "bce-logits"},
+		"loss-output":  {"y", func(o options) any { return o.Output }, "y"},
+		"optimizer":    {"adam", func(o options) any { return o.Optimizer }, "adam"},
+		"weight-decay": {"0.01", func(o options) any { return o.WeightDecay }, 0.01},
+		"momentum":     {"0", func(o options) any { return o.Momentum }, 0.0},
+		"clip-norm":    {"1", func(o options) any { return o.ClipNorm }, 1.0},
+		"train":        {"head.*", func(o options) any { return o.Train }, []string{"head.*"}},
+		"freeze":       {"embed", func(o options) any { return o.Freeze }, []string{"embed"}},
+		"out":          {"d", func(o options) any { return o.Out }, "d"},
+		"lr":           {"0.1", func(o options) any { return o.LR }, 0.1},
+		"form":         {"upstream", func(o options) any { return o.Form }, "upstream"},
+		"overwrite":    {"true", func(o options) any { return o.Overwrite }, true},
+	}
+	NewCommand(&app.App{}).LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if _, ok := tests[f.Name]; !ok && f.Name != "help" {
+			t.Errorf("flag --%s has no test", f.Name)
+		}
+	})
+	for name, k := range tests {
+		got, err := parse(t, "m.onnx", "--out=o", "--"+name+"="+k.value)
+		if err != nil || got.Model != "m.onnx" || !reflect.DeepEqual(k.get(got), k.want) {
+			t.Errorf("--%s %s: got %v, %v, expected %v", name, k.value, k.get(got), err, k.want)
+		}
+	}
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	_, err := parse(t, "m.onnx", "--form", "loop", "--lr", "0", "--loss", "hinge")
+	if app.ExitCode(err) != app.ExitUsage {
+		t.Fatalf("error %v, expected one of usage", err)
+	}
+	for _, want := range []string{"-o DIR is missing", "--lr 0", `--loss "hinge"`, `--form "loop": this version writes the upstream form only`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q:\n%v", want, err)
+		}
+	}
+	if _, err := parse(t, "m.onnx", "-o", "d", "--form", "tiles"); err == nil || !strings.Contains(err.Error(), `--form "tiles": expected upstream`) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,142 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"ninox/cmd/internal/app"
+	"ninox/training"
+)
+
+// parse runs the command with a run function that only records its options.
+func parse(t *testing.T, args ...string) (options, error) {
+	t.Helper()
+	var got options
+	cmd := newCommand(&app.App{}, func(_ context.Context, _ *app.App, o options) error {
+		got = o
+		return nil
+	})
+	cmd.SetArgs(args)
+	cmd.SetOut(&bytes.Buffer{})
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	return got, cmd.ExecuteContext(context.Background())
+}
+
+func TestFlags(t *testing.T) {
+	tests := map[string]struct {
+		value string
+		get   func(o options) any
+		want  any
+	}{
+		"loss":             {"mse", func(o options) any { return o.Loss }, "mse"},
+		"loss-output":      {"y", func(o options) any { return o.Output }, "y"},
+		"optimizer":        {"sgd", func(o options) any { return o.Optimizer }, "sgd"},
+		"weight-decay":     {"0.01", func(o options) any { return o.WeightDecay }, 0.01},
+		"momentum":         {"0", func(o options) any { return o.Momentum }, 0.0},
+		"clip-norm":        {"2.5", func(o options) any { return o.ClipNorm }, 2.5},
+		"train":            {"a.*,b.*", func(o options) any { return o.Train }, []string{"a.*", "b.*"}},
+		"freeze":           {"c", func(o options) any { return o.Freeze }, []string{"c"}},
+		"data":             {"npz:x.npz", func(o options) any { return o.Data }, "npz:x.npz"},
+		"eval-data":        {"embedded", func(o options) any { return o.EvalData }, "embedded"},
+		"steps":            {"70", func(o options) any { return o.Steps }, 70},
+		"batch-size":       {"16", func(o options) any { return o.Batch }, 16},
+		"accumulate":       {"4", func(o options) any { return o.Accumulate }, 4},
+		"no-shuffle":       {"true", func(o options) any { return o.NoShuffle }, true},
+		"lr":               {"3e-4", func(o options) any { return o.LR }, 3e-4},
+		"schedule":         {"cosine", func(o options) any { return o.Schedule }, "cosine"},
+		"warmup":           {"9", func(o options) any { return o.Warmup }, 9},
+		"target":           {"loss:0.5", func(o options) any { return o.Target }, "loss:0.5"},
+		"keep-states":      {"1,5,20", func(o options) any { return o.KeepStates }, []int{1, 5, 20}},
+		"eval-every":       {"10", func(o options) any { return o.EvalEvery }, 10},
+		"checkpoint-every": {"11", func(o options) any { return o.CheckpointEvery }, 11},
+		"workers":          {"2", func(o options) any { return o.Workers }, 2},
+		"out":              {"r", func(o options) any { return o.Out }, "r"},
+		"resume":           {"true", func(o options) any { return o.Resume }, true},
+		"overwrite":        {"true", func(o options) any { return o.Overwrite }, true},
+	}
+	NewCommand(&app.App{}).LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if _, ok := tests[f.Name]; !ok && f.Name != "help" {
+			t.Errorf("flag --%s has no test", f.Name)
+		}
+	})
+	for name, k := range tests {
+		got, err := parse(t, "fm-16", "--out=o", "--"+name+"="+k.value)
+		if err != nil || !reflect.DeepEqual(k.get(got), k.want) {
+			t.Errorf("--%s %s: got %v, %v, expected %v", name, k.value, k.get(got), err, k.want)
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, d := range []string{"artifacts", "empty", "fm-16"} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []string{filepath.Join("artifacts", training.TrainingFile), "net.onnx"} {
+		if err := os.WriteFile(f, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := []string{"--data", "embedded", "--steps", "1"}
+	for arg, want := range map[string]string{"artifacts": "artifacts", "net.onnx": "net", "FM/16": "fm-16", "fm-16": "fm-16"} {
+		got, err := parse(t, append([]string{arg}, run...)...)
+		if err != nil || got.Source.Name() != want {
+			t.Errorf("%s: %+v, %v", arg, got.Source, err)
+		}
+	}
+	for arg, want := range map[string]string{
+		"empty":        "holds no training artifacts",
+		"missing.onnx": "missing.onnx: no such file",
+		"a/b":          "a/b: no such file",
+		"resnet":       "no file, no folder and no task; tasks are fm-16, c10-16",
+	} {
+		if _, err := parse(t, append([]string{arg}, run...)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, expected %q", arg, err, want)
+		}
+	}
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("net.onnx", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := parse(t, "net.onnx", "--loss", "huber", "--optimizer", "lion", "--batch-size", "0", "--accumulate", "-1", "--lr", "-1", "--schedule", "step",
+		"--warmup", "-2", "--target", "good", "--resume", "--overwrite", "--weight-decay", "-1", "--clip-norm", "NaN", "--momentum", "0.9",
+		"--freeze", "[", "--keep-states", "0", "--eval-data", "imagenet", "--workers", "-1", "--eval-every", "0", "--checkpoint-every", "0")
+	if app.ExitCode(err) != app.ExitUsage {
+		t.Fatalf("error %v, expected one of usage", err)
+	}
+	for _, want := range []string{
+		`--loss "huber": expected one of cross-entropy, mse`, `--optimizer "lion": expected one of adamw, adam, sgd`, "--batch-size 0", "--accumulate -1",
+		"--lr -1", `--schedule "step": expected one of constant, cosine, linear, wsd`, "--warmup -2", `--target "good"`, "exclude each other",
+		"--resume needs --out", "--weight-decay -1", "--clip-norm NaN", "only sgd has momentum", `"["`, "--keep-states 0", "--steps is missing",
+		"--data is missing", `--eval-data: data "imagenet"`, "--workers -1", "--eval-every 0", "--checkpoint-every 0", "train --help",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q:\n%v", want, err)
+		}
+	}
+}
+
+func TestArtifactsSettleTheModel(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, training.TrainingFile), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := parse(t, dir, "--data", "embedded", "--steps", "1", "--loss", "mse", "--freeze", "x")
+	for _, want := range []string{"--loss: the artifacts", "--freeze: the artifacts"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, expected %q", err, want)
+		}
+	}
+}
