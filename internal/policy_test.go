@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"neuralgraph":                {"onnxgraph", "onnxgraph/op", "onnxgraph/infer", "onnxgraph/rewrite"},
 	"neuralgraph/certify":        {"neuralgraph", "onnxgraph/...", "runtime"},
 	"runtime":                    {"onnxgraph", "runtime/internal/..."},
+	"runtime/internal/...":       {"runtime/internal/..."},
 	"runtime/reference":          {"onnxgraph"},
 	"runtime/runtimetest":        {"runtime", "internal/testenv"},
 	"training":                   {"onnxgraph/...", "runtime", "training/autodiff", "training/data"},

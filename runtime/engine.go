@@ -107,7 +107,7 @@ func load(ctx context.Context, dev device, o Options) error {
 		return err
 	}
 	if loaded.providers == nil {
-		found, err := library.Find(dev.cuda)
+		found, err := library.Find(dev.cuda, capi.Probe)
 		if errors.Is(err, library.ErrNotFound) && !dev.cuda {
 			found, err = library.Install(ctx, library.InstallOptions{Progress: o.Progress})
 		}
@@ -191,7 +191,7 @@ func Info(ctx context.Context) (Information, error) {
 		return Information{}, err
 	}
 	if loaded.providers == nil {
-		found, err := library.Find(false)
+		found, err := library.Find(false, capi.Probe)
 		if err != nil {
 			return Information{}, err
 		}
