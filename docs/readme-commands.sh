@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs the commands of README.md as a newcomer would, but with fewer steps.
+# Usage: bash docs/readme-commands.sh NINOX OUTDIR
+set -euo pipefail
+ninox=$(realpath "$1")
+mkdir -p "$2"
+cd "$2"
+run() { printf '\n$ ninox %s\n' "$*"; "$ninox" "$@"; }
+
+# The demo, a tenth of it.
+run accelerate --steps 200 --period 50 --out demo
+for f in config.json metrics.jsonl final.onnx final.safetensors summary.json report.html baseline/summary.json; do
+  [ -s "demo/$f" ] || { echo "demo/$f is missing"; exit 1; }
+done
+
+# The tour, with the model that the demo trained.
+model=demo/final.onnx
+run graph "$model" --verify
+run trainable "$model"
+run artifacts "$model" -o artifacts --loss cross-entropy --optimizer adam --freeze 'fc.0.*'
+run train artifacts --data embedded --steps 20 --batch-size 32 --schedule cosine --out run
+run train "$model" --data embedded --steps 20 --lr 1e-3 --out run-model
+
+# What has been written is never replaced by accident, and a finished run resumes to itself.
+if run train artifacts --data embedded --steps 20 --out run; then echo "run was replaced"; exit 1; fi
+run train artifacts --data embedded --steps 20 --batch-size 32 --schedule cosine --out run --resume
+
+run data list
+run version
+run completion bash >/dev/null
+
+# NiNo, where weights are at hand.
+weights=${NINOX_WEIGHTS:-}
+if [ -n "$weights" ]; then
+  run nino import "$weights" -o nino.safetensors
+  run nino info nino.safetensors
+  run accelerate fm-16 --data embedded --weights nino.safetensors --steps 100 --period 50 --no-baseline --out nino
+fi
