@@ -29,7 +29,7 @@ func (o *Options) CheckOut(dirs ...string) error {
 			return fmt.Errorf("--out %s: is a file, expected a folder", dir)
 		}
 		if !o.Resume && !o.Overwrite && HasRun(dir) {
-			return explain(fmt.Errorf("run folder %s %w", dir, training.ErrRunExists), dir)
+			return o.explain(fmt.Errorf("run folder %s %w", dir, training.ErrRunExists), dir)
 		}
 	}
 	return nil

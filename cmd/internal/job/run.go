@@ -57,7 +57,7 @@ func (j *Job) Run(ctx context.Context, engine *ort.Engine, o RunOptions) (*train
 		Nowcaster: o.Nowcaster, Period: o.Period, Horizons: o.Horizons, Safeguard: o.Safeguard,
 		Progress: j.app.Progress(), Label: o.Label, Log: log,
 	})
-	return s, explain(err, o.Dir)
+	return s, j.explain(err, o.Dir)
 }
 
 // record is what config.json says beyond the settings of the loop.
@@ -82,12 +82,12 @@ func (j *Job) record(ctx context.Context, threads int) (map[string]any, error) {
 	return r, nil
 }
 
-// explain adds to an error of a run what the user can do about it.
-func explain(err error, dir string) error {
+// explain adds to an error of the run in dir what the user can do about it.
+func (o *Options) explain(err error, dir string) error {
 	var diverged *training.NonFiniteError
 	switch {
 	case errors.Is(err, training.ErrInterrupted):
-		return fmt.Errorf("%w: the same command with --out %s --resume", err, dir)
+		return fmt.Errorf("%w: the same command with --out %s --resume", err, o.Out)
 	case errors.Is(err, training.ErrRunExists):
 		return fmt.Errorf("%w\n--resume continues it, --overwrite replaces it", err)
 	case errors.As(err, &diverged) && diverged.Checkpoint > 0:
