@@ -1,0 +1,182 @@
+package nino
+
+import (
+	"fmt"
+
+	"ninox/onnxgraph"
+)
+
+// linear is y = W x + b in float64, W row-major [out, in]. Products of
+// matrices are made at this precision and rounded once.
+type linear struct {
+	out, in int
+	w, b    []float64
+}
+
+// linear reads a layer of the weights.
+func (w *Weights) linear(name string) linear {
+	l := linear{w: w.floats(name + ".weight"), b: w.floats(name + ".bias")}
+	l.out = len(l.b)
+	l.in = len(l.w) / l.out
+	return l
+}
+
+// floats reads a tensor; NewWeights has checked that it is there.
+func (w *Weights) floats(name string) []float64 {
+	v, err := w.Tensors.Floats(name)
+	if err != nil {
+		panic("nino: checked tensor: " + err.Error())
+	}
+	out := make([]float64, len(v))
+	for i, x := range v {
+		out[i] = float64(x)
+	}
+	return out
+}
+
+// apply is l at x.
+func (l linear) apply(x []float64) []float64 {
+	y := make([]float64, l.out)
+	for o := range y {
+		sum := l.b[o]
+		for i, w := range l.w[o*l.in : (o+1)*l.in] {
+			sum += w * x[i]
+		}
+		y[o] = sum
+	}
+	return y
+}
+
+// after is the map x -> l(m(x)).
+func (l linear) after(m linear) linear {
+	out := linear{out: l.out, in: m.in, w: make([]float64, l.out*m.in), b: l.apply(m.b)}
+	for o := range l.out {
+		row := out.w[o*m.in : (o+1)*m.in]
+		for i, w := range l.w[o*l.in : (o+1)*l.in] {
+			for j, v := range m.w[i*m.in : (i+1)*m.in] {
+				row[j] += w * v
+			}
+		}
+	}
+	return out
+}
+
+// rows keeps outputs lo to hi.
+func (l linear) rows(lo, hi int) linear {
+	return linear{out: hi - lo, in: l.in, w: l.w[lo*l.in : hi*l.in], b: l.b[lo:hi]}
+}
+
+// split parts the map of a concatenation [x, y] into one of x, which keeps the
+// bias, and one of y, which has none; x has n numbers.
+func (l linear) split(n int) (x, y linear) {
+	x = linear{out: l.out, in: n, b: l.b}
+	y = linear{out: l.out, in: l.in - n, b: make([]float64, l.out)}
+	for o := range l.out {
+		row := l.w[o*l.in : (o+1)*l.in]
+		x.w = append(x.w, row[:n]...)
+		y.w = append(y.w, row[n:]...)
+	}
+	return x, y
+}
+
+// matrix is the weight as a tensor [in, out], for MatMul from the right.
+func (l linear) matrix(name string) *onnxgraph.Tensor {
+	v := make([]float32, len(l.w))
+	for o := range l.out {
+		for i := range l.in {
+			v[i*l.out+o] = float32(l.w[o*l.in+i])
+		}
+	}
+	return onnxgraph.Floats(name, []int64{int64(l.in), int64(l.out)}, v)
+}
+
+// bias is the bias as a tensor [out].
+func (l linear) bias(name string) *onnxgraph.Tensor {
+	return onnxgraph.Floats(name, []int64{int64(l.out)}, narrow(l.b))
+}
+
+func narrow(v []float64) []float32 {
+	out := make([]float32, len(v))
+	for i, x := range v {
+		out[i] = float32(x)
+	}
+	return out
+}
+
+// network is the message passing network. Its last message passing layer is
+// left out: no edge is updated after it.
+type network struct {
+	Config
+	node    linear    // positions to node values
+	words   []float32 // [Words, Width], nil without word positions
+	project edgeMap   // features to edge values
+	layers  []layer
+	hidden  linear // first layer of the output
+	out     linear // its second layer, Taps·Horizons rows
+}
+
+// layer is one round: a message along each edge, an update of each node from
+// the mean of what comes in, an update of each edge.
+type layer struct {
+	scale, shift   linear // of the messages, from the edge
+	target, source linear // what a message takes of its two ends
+	post, lin      linear // node update, of [node, mean]
+	update         linear // edge update: of the edge,
+	from, to       linear // of its source and its target after their update,
+	merge          linear // and of the sum, after the nonlinearity
+}
+
+// network reads the layers. The variant must be VariantGNN.
+func (w *Weights) network() *network {
+	n := &network{
+		Config: w.Config, node: w.linear("node_proj.fc.0"), project: w.projection(),
+		hidden: w.linear("edge_out.fc.0"), out: w.linear("edge_out.fc.2"),
+	}
+	if w.Words > 0 {
+		n.words = narrow(w.floats(wordTable))
+	}
+	for i := range w.Layers - 1 {
+		conv, update := fmt.Sprintf("gnn.convs.%d.", i), fmt.Sprintf("gnn.edge_update.%d.", i)
+		l := layer{
+			post: w.linear(conv + "post_nns.0.0"), lin: w.linear(conv + "lin"),
+			update: w.linear(update + "lin_e"), from: w.linear(update + "lin_s"), to: w.linear(update + "lin_t"), merge: w.linear(update + "lin1"),
+		}
+		encoder := w.linear(conv + "edge_encoder")
+		l.scale, l.shift = encoder.rows(0, w.Width), encoder.rows(w.Width, 2*w.Width)
+		l.target, l.source = w.linear(conv + "pre_nns.0.0").split(w.Width)
+		n.layers = append(n.layers, l)
+	}
+	return n
+}
+
+// edgeMap is a linear map of an edge: of its features, plus a row that its
+// type selects, which replaces the bias; or, where types is nil, of values of a
+// hidden layer.
+type edgeMap struct {
+	linear
+	types []float64 // [EdgeTypes, out]
+}
+
+// projection is the first map of an edge's features.
+func (w *Weights) projection() edgeMap {
+	m := edgeMap{linear: w.linear("edge_proj.fc.0"), types: w.floats("layer_embed.weight")}
+	for i := range m.types {
+		m.types[i] += m.b[i%w.Width]
+	}
+	return m
+}
+
+// then is l after m. Two linear maps without a nonlinearity between them are
+// one.
+func (m edgeMap) then(l linear) edgeMap {
+	out := edgeMap{linear: l.after(m.linear)}
+	for i := 0; i < len(m.types); i += m.out {
+		out.types = append(out.types, l.apply(m.types[i:i+m.out])...)
+	}
+	return out
+}
+
+// table is the rows by type as a tensor [EdgeTypes, out].
+func (m edgeMap) table(name string) *onnxgraph.Tensor {
+	return onnxgraph.Floats(name, []int64{int64(len(m.types) / m.out), int64(m.out)}, narrow(m.types))
+}

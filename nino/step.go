@@ -1,0 +1,110 @@
+package nino
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"ninox/neuralgraph"
+	"ninox/onnxgraph/weights"
+	ort "ninox/runtime"
+)
+
+// Options tune the step. The zero value is right for most.
+type Options struct {
+	// Positions are the features [Nodes, Positions] of the nodes; nil means those
+	// of the graph.
+	Positions []float32
+	// Progress is told how many edges of how many are done, all passes counted.
+	Progress func(done, total int)
+	Log      *slog.Logger // nil: silent
+}
+
+// Nowcaster predicts the parameters of one model with the network.
+type Nowcaster struct {
+	config    Config
+	plan      *plan
+	positions []float32
+	form      form
+	log       *slog.Logger
+}
+
+// form is a way to run the network over all edges of a plan.
+type form interface {
+	// predict fills the trajectory's result for horizon k.
+	predict(ctx context.Context, tr *trajectory, k int) error
+	close()
+}
+
+// New prepares the network for the model whose graph is g. Close the Nowcaster
+// after use.
+func New(engine *ort.Engine, w *Weights, g *neuralgraph.NiNo, o Options) (*Nowcaster, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	n := &Nowcaster{config: w.Config, log: o.Log}
+	taps := w.Taps
+	if w.Variant == VariantMLP {
+		taps = mlpTaps
+	}
+	var err error
+	if n.plan, err = newPlan(g, taps); err != nil {
+		return nil, fmt.Errorf("nino: %w", err)
+	}
+	if n.form, err = newEdgesForm(engine, w, n.plan, g, o); err != nil {
+		return nil, fmt.Errorf("nino: %w", err)
+	}
+	return n, nil
+}
+
+// Close frees the network's sessions.
+func (n *Nowcaster) Close() { n.form.close() }
+
+// Name is the method: "nino", or "wnn+" with the MLP's weights.
+func (n *Nowcaster) Name() string {
+	if n.config.Variant == VariantMLP {
+		return "wnn+"
+	}
+	return "nino"
+}
+
+// Context is the number of states that Nowcast wants.
+func (n *Nowcaster) Context() int { return n.config.Context }
+
+// Horizons is the furthest horizon.
+func (n *Nowcaster) Horizons() int { return n.config.Horizons }
+
+// Nowcast predicts the parameters k intervals after the newest of the states,
+// which come at equal intervals, oldest first. Arrays that are not parameters
+// of the graph are copied from the newest state.
+func (n *Nowcaster) Nowcast(ctx context.Context, states []*weights.Set, k int) (*weights.Set, error) {
+	if len(states) != n.config.Context {
+		return nil, fmt.Errorf("nino: %d states, the network wants %d", len(states), n.config.Context)
+	}
+	if k < 1 || k > n.config.Horizons {
+		return nil, fmt.Errorf("nino: horizon %d, the network predicts 1 to %d", k, n.config.Horizons)
+	}
+	start := time.Now()
+	tr, err := newTrajectory(n.plan, n.config.Scaling, states)
+	if err != nil {
+		return nil, fmt.Errorf("nino: states do not fit the model:\n%w", err)
+	}
+	if err := n.form.predict(ctx, tr, k); err != nil {
+		return nil, fmt.Errorf("nino: %w", err)
+	}
+	n.log.Debug("nowcast", "k", k, "edges", n.plan.edges, "seconds", time.Since(start).Seconds())
+	return tr.set(n.plan, states[len(states)-1]), nil
+}
+
+// positionsOf are the node features that the network reads.
+func positionsOf(w *Weights, g *neuralgraph.NiNo, o Options) ([]float32, error) {
+	pos := o.Positions
+	if pos == nil {
+		pos = g.Positions()
+	}
+	if len(pos) != g.Nodes*w.Positions {
+		return nil, fmt.Errorf("%d position features for %d nodes, the network wants %d each", len(pos), g.Nodes, w.Positions)
+	}
+	return pos, nil
+}

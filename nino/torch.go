@@ -1,0 +1,351 @@
+package nino
+
+import (
+	"archive/zip"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/nlpodyssey/gopickle/pickle"
+	"github.com/nlpodyssey/gopickle/types"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/weights"
+)
+
+// The file that torch.save writes is a zip of uncompressed records under one
+// folder: data.pkl, a pickle whose tensors refer to storages, and data/KEY, the
+// bytes of each storage.
+
+const (
+	maxPickle  = 16 << 20 // bytes of data.pkl
+	maxRecords = 1 << 16
+	maxStorage = 1 << 30 // bytes of one storage
+)
+
+// torchTypes are the storage classes that are read.
+var torchTypes = map[string]onnxgraph.DType{
+	"FloatStorage": onnxgraph.Float, "DoubleStorage": onnxgraph.Double, "HalfStorage": onnxgraph.Float16,
+	"BFloat16Storage": onnxgraph.BFloat16, "LongStorage": onnxgraph.Int64, "IntStorage": onnxgraph.Int32,
+}
+
+// readTorch returns the tensors of a file, in its order, and the model_args
+// beside them.
+func readTorch(r io.ReaderAt, length int64) (set *weights.Set, args map[string]string, err error) {
+	records, err := torchRecords(r, length)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := readRecord(records, "data.pkl", maxPickle)
+	if err != nil {
+		return nil, nil, err
+	}
+	if order := records["byteorder"]; order != nil {
+		b, err := readRecord(records, "byteorder", 16)
+		if err != nil {
+			return nil, nil, err
+		}
+		if string(b) != "little" {
+			return nil, nil, fmt.Errorf("byte order %q, expected little", b)
+		}
+	}
+	top, err := unpickle(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("data.pkl: %w", err)
+	}
+	state := top
+	if v, ok := top.get("state_dict"); ok {
+		if state, ok = dictOf(v); !ok {
+			return nil, nil, errors.New("data.pkl: state_dict is no dict")
+		}
+		if args, err = modelArgs(top); err != nil {
+			return nil, nil, fmt.Errorf("data.pkl: %w", err)
+		}
+	}
+	set = &weights.Set{}
+	budget := length // elements; a view can claim more than its storage holds
+	for _, e := range state {
+		name, isName := e.key.(string)
+		t, isTensor := e.value.(*torchTensor)
+		if !isName || !isTensor {
+			return nil, nil, fmt.Errorf("data.pkl: state_dict entry %v is no tensor", e.key)
+		}
+		if err := t.add(set, name, records, budget); err != nil {
+			return nil, nil, fmt.Errorf("tensor %q: %w", name, err)
+		}
+		budget -= int64(set.Get(name).DataSize())
+	}
+	return set, args, nil
+}
+
+// torchRecords indexes the records by their path below the top folder.
+func torchRecords(r io.ReaderAt, length int64) (map[string]*zip.File, error) {
+	z, err := zip.NewReader(r, length)
+	if err != nil {
+		return nil, fmt.Errorf("not a file of torch.save: %w", err)
+	}
+	if len(z.File) > maxRecords {
+		return nil, fmt.Errorf("%d records, at most %d are read", len(z.File), maxRecords)
+	}
+	records := map[string]*zip.File{}
+	for _, f := range z.File {
+		if f.Method != zip.Store {
+			return nil, fmt.Errorf("record %q is compressed, torch.save stores records", f.Name)
+		}
+		_, rest, _ := strings.Cut(f.Name, "/")
+		if records[rest] != nil {
+			return nil, fmt.Errorf("record %q occurs twice", rest)
+		}
+		records[rest] = f
+	}
+	return records, nil
+}
+
+// readRecord reads a whole record of at most limit bytes.
+func readRecord(records map[string]*zip.File, name string, limit uint64) ([]byte, error) {
+	f := records[name]
+	if f == nil {
+		return nil, fmt.Errorf("record %q is missing", name)
+	}
+	if f.UncompressedSize64 > limit {
+		return nil, fmt.Errorf("record %q has %d bytes, at most %d are read", name, f.UncompressedSize64, limit)
+	}
+	r, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, int64(limit)))
+	if err != nil {
+		return nil, fmt.Errorf("record %q: %w", name, err)
+	}
+	return b, nil
+}
+
+// torchStorage stands for a record of tensor data.
+type torchStorage struct {
+	dtype    onnxgraph.DType
+	key      string
+	elements int
+}
+
+// torchTensor is a strided view of a storage.
+type torchTensor struct {
+	storage       *torchStorage
+	offset        int
+	dims, strides []int64
+}
+
+// add reads the tensor's elements, at most budget of them, into the set,
+// row-major.
+func (t *torchTensor) add(set *weights.Set, name string, records map[string]*zip.File, budget int64) error {
+	raw, err := readRecord(records, "data/"+t.storage.key, maxStorage)
+	if err != nil {
+		return err
+	}
+	all := &onnxgraph.Tensor{Name: name, DType: t.storage.dtype, Dims: []int64{int64(t.storage.elements)}, Data: raw}
+	if want := all.DType.RawSize(all.Dims[0]); int64(len(raw)) != want {
+		return fmt.Errorf("storage %s has %d bytes, expected %d", t.storage.key, len(raw), want)
+	}
+	n, last := int64(1), int64(t.offset)
+	for i, d := range t.dims {
+		if d < 1 || t.strides[i] < 0 || d > maxStorage || t.strides[i] > maxStorage || n > budget/d {
+			return fmt.Errorf("shape %v with strides %v", t.dims, t.strides)
+		}
+		n *= d
+		last += (d - 1) * t.strides[i]
+	}
+	if t.offset < 0 || last >= int64(t.storage.elements) {
+		return fmt.Errorf("shape %v with strides %v at offset %d exceeds a storage of %d elements", t.dims, t.strides, t.offset, t.storage.elements)
+	}
+	d, err := weights.FromTensor(all)
+	if err != nil {
+		return err
+	}
+	if v, ok := d.Data().([]float32); ok {
+		set.Add(name, weights.DenseFloats(t.dims, gather(v, t, n)))
+	} else {
+		set.Add(name, weights.DenseInt64s(t.dims, gather(d.Data().([]int64), t, n)))
+	}
+	return nil
+}
+
+// gather copies the n elements of the view in row-major order.
+func gather[T any](v []T, t *torchTensor, n int64) []T {
+	out := make([]T, 0, n)
+	index := make([]int64, len(t.dims))
+	at := int64(t.offset)
+	for range n {
+		out = append(out, v[at])
+		for a := len(index) - 1; a >= 0; a-- {
+			index[a]++
+			at += t.strides[a]
+			if index[a] < t.dims[a] {
+				break
+			}
+			at -= index[a] * t.strides[a]
+			index[a] = 0
+		}
+	}
+	return out
+}
+
+// modelArgs are the settings of the network as text, spelled as Python prints
+// them.
+func modelArgs(top dict) (map[string]string, error) {
+	v, ok := top.get("model_args")
+	if !ok || v == nil {
+		return nil, nil
+	}
+	d, ok := dictOf(v)
+	if !ok {
+		return nil, errors.New("model_args is no dict")
+	}
+	args := map[string]string{}
+	for _, e := range d {
+		key, ok := e.key.(string)
+		if !ok {
+			return nil, fmt.Errorf("model_args key %v is no string", e.key)
+		}
+		switch v := e.value.(type) {
+		case nil:
+			args[key] = "None"
+		case bool:
+			args[key] = "False"
+			if v {
+				args[key] = "True"
+			}
+		case int:
+			args[key] = strconv.Itoa(v)
+		case float64:
+			args[key] = strconv.FormatFloat(v, 'g', -1, 64)
+		case string:
+			args[key] = v
+		default:
+			return nil, fmt.Errorf("model_args %q is neither number nor string", key)
+		}
+	}
+	return args, nil
+}
+
+// dict is a Python dict in order.
+type dict []struct{ key, value any }
+
+func (d dict) get(key string) (any, bool) {
+	for _, e := range d {
+		if e.key == key {
+			return e.value, true
+		}
+	}
+	return nil, false
+}
+
+func dictOf(v any) (dict, bool) {
+	var out dict
+	switch d := v.(type) {
+	case *types.Dict:
+		for _, e := range *d {
+			out = append(out, struct{ key, value any }{e.Key, e.Value})
+		}
+	case *types.OrderedDict:
+		for e := d.List.Front(); e != nil; e = e.Next() {
+			entry := e.Value.(*types.OrderedDictEntry)
+			out = append(out, struct{ key, value any }{entry.Key, entry.Value})
+		}
+	default:
+		return nil, false
+	}
+	return out, true
+}
+
+// unpickle decodes a pickle that passed scanPickle.
+func unpickle(raw []byte) (top dict, err error) {
+	if err := scanPickle(raw); err != nil {
+		return nil, err
+	}
+	// The decoder panics on some malformed pickles.
+	defer func() {
+		if r := recover(); r != nil {
+			top, err = nil, fmt.Errorf("malformed pickle: %v", r)
+		}
+	}()
+	u := pickle.NewUnpickler(bytes.NewReader(raw))
+	u.FindClass = torchClass
+	u.PersistentLoad = storageOf
+	v, err := u.Load()
+	if err != nil {
+		return nil, err
+	}
+	top, ok := dictOf(v)
+	if !ok {
+		return nil, fmt.Errorf("holds %T, expected a dict", v)
+	}
+	return top, nil
+}
+
+// storageClass is a storage class of torch, by its element type.
+type storageClass struct{ dtype onnxgraph.DType }
+
+// torchClass resolves the globals that scanPickle admits.
+func torchClass(module, name string) (any, error) {
+	if module == "torch._utils" && name == "_rebuild_tensor_v2" {
+		return rebuildTensor{}, nil
+	}
+	if d, ok := torchTypes[name]; ok && module == "torch" {
+		return storageClass{d}, nil
+	}
+	return nil, fmt.Errorf("global %s.%s is refused", module, name)
+}
+
+// storageOf resolves the persistent id ("storage", class, key, device, elements).
+func storageOf(id any) (any, error) {
+	t, ok := id.(*types.Tuple)
+	if !ok || t.Len() != 5 || t.Get(0) != "storage" {
+		return nil, errors.New("persistent id is no storage")
+	}
+	class, okClass := t.Get(1).(storageClass)
+	key, okKey := t.Get(2).(string)
+	n, okN := t.Get(4).(int)
+	if !okClass || !okKey || !okN || n < 1 || n > maxStorage {
+		return nil, errors.New("persistent id of a storage is malformed")
+	}
+	return &torchStorage{class.dtype, key, n}, nil
+}
+
+// rebuildTensor is torch._utils._rebuild_tensor_v2(storage, offset, size,
+// stride, requires_grad, hooks).
+type rebuildTensor struct{}
+
+// Call makes the tensor.
+func (rebuildTensor) Call(args ...any) (any, error) {
+	if len(args) < 4 {
+		return nil, errors.New("tensor with too few arguments")
+	}
+	s, ok := args[0].(*torchStorage)
+	offset, okOffset := args[1].(int)
+	dims, okDims := intTuple(args[2])
+	strides, okStrides := intTuple(args[3])
+	if !ok || !okOffset || !okDims || !okStrides || len(dims) != len(strides) {
+		return nil, errors.New("tensor with malformed arguments")
+	}
+	return &torchTensor{s, offset, dims, strides}, nil
+}
+
+func intTuple(v any) ([]int64, bool) {
+	t, ok := v.(*types.Tuple)
+	if !ok {
+		return nil, false
+	}
+	out := make([]int64, t.Len())
+	for i := range out {
+		n, ok := t.Get(i).(int)
+		if !ok {
+			return nil, false
+		}
+		out[i] = int64(n)
+	}
+	return out, true
+}
