@@ -1,0 +1,370 @@
+package neuralgraph
+
+import (
+	"fmt"
+	"strings"
+
+	"ninox/onnxgraph"
+)
+
+// graph turns the propagated axes into groups, blocks and coverage.
+func (a *analysis) graph(m *onnxgraph.Model) (*Graph, error) {
+	g := &Graph{analysis: a, groupOf: map[*class]int{}, views: map[string][]piece{}, Nodes: len(a.model.Graph.Nodes), Opset: m.OpsetVersion("")}
+	params := a.floatParameters(m)
+	names := map[string]bool{}
+	for _, p := range params {
+		names[p.Name] = true
+	}
+	var err error
+	if g.uses, err = a.uses(names); err != nil {
+		return nil, err
+	}
+	coarse := g.coarsePieces(params)
+	sinks := map[*onnxgraph.Node]bool{}
+	for n := range a.products {
+		sinks[n] = true
+	}
+	for _, list := range g.uses {
+		for _, u := range list {
+			if u.linear {
+				sinks[u.node] = true
+			}
+		}
+	}
+	if g.fine, err = a.refine(sinks); err != nil {
+		return nil, err
+	}
+	g.finePieces(params)
+	g.attention()
+	g.typePieces()
+	g.collect(m, params, coarse)
+	for _, r := range g.fine.residuals {
+		size := int64(1)
+		for _, c := range r.to {
+			size *= max(find(c).dim.Value, 1)
+		}
+		g.Residuals = append(g.Residuals, Residual{nodeName(r.node), size})
+	}
+	return g, nil
+}
+
+func nodeName(n *onnxgraph.Node) string {
+	if n.Name != "" {
+		return n.Name
+	}
+	return n.Output(0)
+}
+
+// outcome is a parameter's pieces, or why it has none.
+type outcome struct {
+	pieces []piece
+	reason string
+}
+
+// coarsePieces cuts every parameter by its first use and marks the classes
+// that are neurons.
+func (g *Graph) coarsePieces(params []Parameter) map[string]outcome {
+	out := map[string]outcome{}
+	axes := func(p string, _ *use) []*class { return g.analysis.env.lookup(p) }
+	for _, p := range params {
+		for i, u := range g.uses[p.Name] {
+			pieces, reason := piecesOf(axes(p.Name, u), u)
+			markNeurons(pieces)
+			g.markVocabulary(u, pieces)
+			if i == 0 || out[p.Name].reason != "" {
+				out[p.Name] = outcome{pieces, reason}
+			}
+		}
+	}
+	for _, o := range out {
+		finishPieces(o.pieces)
+	}
+	return out
+}
+
+// markVocabulary marks rows that the content of a model input addresses.
+func (g *Graph) markVocabulary(u *use, pieces []piece) {
+	if !u.index || !g.analysis.indexedByData(u) {
+		return
+	}
+	for i := range pieces {
+		for _, l := range pieces[i].of(roleSource) {
+			find(l.c).marks |= markVocabulary
+		}
+	}
+}
+
+func isSpatial(c *class) bool { return find(c).marks&markSpatial != 0 }
+func isNeuron(c *class) bool  { return find(c).marks&markNeuron != 0 }
+
+// markNeurons marks the sources and targets of linear maps.
+func markNeurons(pieces []piece) {
+	for i := range pieces {
+		p := &pieces[i]
+		p.windowed(isSpatial)
+		if !p.use.linear {
+			continue
+		}
+		for _, l := range p.leaves {
+			if l.role == roleSource || l.role == roleTarget || l.role == roleShared {
+				find(l.c).marks |= markNeuron
+			}
+		}
+	}
+}
+
+func finishPieces(pieces []piece) {
+	for i := range pieces {
+		pieces[i].positioned(isNeuron)
+	}
+}
+
+// finePieces cuts every parameter by its uses in the fine space. Uses of one
+// parameter in the same way share their neurons; a use in another way (an
+// embedding that is also the output layer) does not.
+func (g *Graph) finePieces(params []Parameter) {
+	f := g.fine
+	for _, p := range params {
+		uses := g.uses[p.Name]
+		for i := 1; i < len(uses); i++ {
+			if uses[0].alike(uses[i]) {
+				x, y := f.axesAt(p.Name, uses[0]), f.axesAt(p.Name, uses[i])
+				for a := range x {
+					f.same(x[a], y[a])
+				}
+			}
+		}
+	}
+	f.space.settle()
+	all := map[string][][]piece{}
+	for _, p := range params {
+		for _, u := range g.uses[p.Name] {
+			pieces, reason := piecesOf(f.axesAt(p.Name, u), u)
+			if reason != "" {
+				continue
+			}
+			markNeurons(pieces)
+			all[p.Name] = append(all[p.Name], pieces)
+		}
+	}
+	for name, list := range all {
+		finishPieces(list[0])
+		g.views[name] = list[0]
+	}
+}
+
+// alike says whether two uses give the parameter's axes the same roles.
+func (u *use) alike(v *use) bool {
+	if u.linear != v.linear || u.index != v.index || len(u.roles) != len(v.roles) {
+		return false
+	}
+	for a := range u.roles {
+		if len(u.roles[a]) != len(v.roles[a]) {
+			return false
+		}
+		for k := range u.roles[a] {
+			if fmt.Sprint(u.roles[a][k]) != fmt.Sprint(v.roles[a][k]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// axesAt is the parameter's axes at one of its uses.
+func (f *fine) axesAt(param string, u *use) []*class {
+	inst := f.instances[instanceKey{u.node, u.input}]
+	if inst == nil {
+		return nil
+	}
+	return inst.axes[param]
+}
+
+// typePieces gives each piece the type of its edges.
+func (g *Graph) typePieces() {
+	for _, pieces := range g.views {
+		for i := range pieces {
+			pieces[i].kind = g.edgeType(&pieces[i])
+		}
+	}
+}
+
+func (g *Graph) edgeType(p *piece) EdgeType {
+	u := p.use
+	switch {
+	case u.index:
+		if g.analysis.indexedByData(u) {
+			return EdgeEmbedding
+		}
+		return EdgePosition
+	case u.linear && strings.Contains(u.node.OpType, "Conv"):
+		return EdgeConv
+	case u.linear:
+		return g.fine.projection(p)
+	case len(p.of(roleSource)) > 0:
+		return EdgePosition
+	case u.node.OpType == "Concat":
+		return EdgeEmbedding
+	case scales(u):
+		return EdgeNorm
+	}
+	return EdgeBias
+}
+
+// indexedByData says whether the content of a model input, other than one
+// that holds positions by its name, addresses the parameter's rows.
+func (a *analysis) indexedByData(u *use) bool {
+	for i, in := range u.node.Inputs {
+		if i != u.input && a.byData[in] && !strings.Contains(strings.ToLower(in), "position") {
+			return true
+		}
+	}
+	return false
+}
+
+// scales says whether the parameter multiplies neurons rather than being added.
+func scales(u *use) bool {
+	switch u.node.OpType {
+	case "Mul", "Div", "Pow", "PRelu":
+		return true
+	case "SkipLayerNormalization", "SkipSimplifiedLayerNormalization":
+		return u.input == 2
+	}
+	return u.input == 1 && strings.Contains(u.node.OpType, "Norm")
+}
+
+// collect fills in groups, blocks, coverage.
+func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[string]outcome) {
+	given := map[string]bool{}
+	for _, t := range m.Graph.Initializers {
+		given[t.Name] = true
+	}
+	left := map[string]bool{}
+	for _, t := range g.analysis.model.Graph.Initializers {
+		left[t.Name] = true
+	}
+	for _, p := range params {
+		o := coarse[p.Name]
+		reason := o.reason
+		switch {
+		case !left[p.Name]:
+			reason = "the model does not use it"
+		case len(g.uses[p.Name]) == 0:
+			reason = "no operator combines it with data"
+		}
+		for i := range o.pieces {
+			if r := o.pieces[i].placed(); r != "" && reason == "" {
+				reason = r
+			}
+		}
+		if len(g.views[p.Name]) == 0 && reason == "" {
+			reason = "it falls into too many pieces"
+		}
+		if reason != "" && !given[p.Name] {
+			continue // a constant of the computation, not a weight
+		}
+		g.Parameters = append(g.Parameters, p)
+		if reason != "" {
+			g.Opaque = append(g.Opaque, OpaqueParameter{p.Name, reason})
+			delete(g.views, p.Name)
+			continue
+		}
+		for i := range o.pieces {
+			g.block(p, &o.pieces[i])
+		}
+	}
+	g.describe()
+}
+
+// block adds a piece as a block, with the groups of its atoms.
+func (g *Graph) block(p Parameter, q *piece) {
+	b := ParameterBlock{Parameter: p.Name, Slice: q.slice, Type: g.kindAt(p.Name, q.offset), Source: []string{}, Target: []string{}, Taps: product64(q.of(roleTaps))}
+	for _, l := range q.of(roleSource, roleShared) {
+		b.Source = append(b.Source, g.group(l.c, p.Name, false))
+	}
+	for _, l := range q.of(roleTarget, roleShared) {
+		b.Target = append(b.Target, g.group(l.c, p.Name, true))
+	}
+	b.Edges = 1
+	for _, l := range q.leaves {
+		if l.role != roleTaps {
+			b.Edges *= l.size
+		}
+	}
+	g.Blocks = append(g.Blocks, b)
+}
+
+// kindAt is the edge type of the element at a flat offset of a parameter.
+func (g *Graph) kindAt(param string, offset int64) EdgeType {
+	best := EdgeBias
+	for i := range g.views[param] {
+		q := &g.views[param][i]
+		if (cell{q.offset, plainLeaves(q.leaves)}).holds(offset) {
+			return q.kind
+		}
+		best = q.kind
+	}
+	return best
+}
+
+func plainLeaves(list []pieceLeaf) []leaf {
+	out := make([]leaf, len(list))
+	for i, l := range list {
+		out[i] = l.leaf
+	}
+	return out
+}
+
+// group is the id of a class's group, made where it is new. Its name comes
+// from the first parameter that leads to it.
+func (g *Graph) group(c *class, param string, target bool) string {
+	c = find(c)
+	i, ok := g.groupOf[c]
+	if !ok {
+		i = len(g.Groups)
+		g.groupOf[c] = i
+		g.Groups = append(g.Groups, Group{ID: fmt.Sprintf("g%d", i), Size: c.dim.Value})
+	}
+	if base := strings.TrimSuffix(strings.TrimSuffix(param, ".weight"), ".bias"); target && g.Groups[i].Name == "" {
+		g.Groups[i].Name = base
+	}
+	return g.Groups[i].ID
+}
+
+// describe gives the groups their names, roles and reasons.
+func (g *Graph) describe() {
+	for c, i := range g.groupOf {
+		gr := &g.Groups[i]
+		gr.Role = roleName(c.marks)
+		if gr.Name == "" {
+			gr.Name = string(gr.Role)
+		}
+		gr.Reason = c.fixed
+		switch {
+		case gr.Reason != "":
+		case gr.Size < 2:
+			gr.Reason = "one neuron has no other order"
+		case c.members < 2:
+			gr.Reason = "no operator says what it corresponds to"
+		}
+		gr.Permutable = gr.Reason == ""
+	}
+}
+
+func roleName(m mark) Role {
+	switch {
+	case m&markVocabulary != 0:
+		return RoleVocabulary
+	case m&markIndex != 0:
+		return RolePosition
+	case m&markHead != 0:
+		return RoleHead
+	case m&markHeadDim != 0:
+		return RoleHeadDim
+	case m&markInput != 0:
+		return RoleInput
+	case m&markOutput != 0:
+		return RoleOutput
+	}
+	return RoleHidden
+}

@@ -1,0 +1,232 @@
+package neuralgraph
+
+import (
+	"ninox/onnxgraph"
+)
+
+// role is what an atom of a parameter's axis is to the edges the parameter
+// holds, at one place where it is used.
+type role int
+
+const (
+	roleNone   role = iota
+	roleSource      // neurons that the edges come from
+	roleTarget      // neurons that they go to
+	roleShared      // both: groups of a convolution, experts, directions
+	roleTaps        // kernel positions, several numbers of one edge
+)
+
+// use is one place where a parameter meets data: the input of a node, reached
+// through nodes that compute on constants only.
+type use struct {
+	node   *onnxgraph.Node
+	input  int
+	linear bool       // the parameter is contracted, indexed or slid, not only added or multiplied
+	index  bool       // its source axis is addressed by data
+	local  [][]cell   // cells of its axes in the view of this use alone
+	roles  [][][]role // by axis, cell and leaf of local
+	loose  string     // why it has no roles, empty where it has
+}
+
+// constantChain lists the nodes that compute a constant value, in order, and
+// the initializers they start from.
+func (a *analysis) constantChain(value string) (nodes []*onnxgraph.Node, inits []string) {
+	seen := map[string]bool{}
+	var visit func(v string)
+	visit = func(v string) {
+		if v == "" || seen[v] {
+			return
+		}
+		seen[v] = true
+		n := a.producer[v]
+		if n == nil {
+			inits = append(inits, v)
+			return
+		}
+		for _, in := range n.Inputs {
+			visit(in)
+		}
+		if len(nodes) == 0 || !hasNode(nodes, n) {
+			nodes = append(nodes, n)
+		}
+	}
+	visit(value)
+	return nodes, inits
+}
+
+func hasNode(list []*onnxgraph.Node, n *onnxgraph.Node) bool {
+	for _, m := range list {
+		if m == n {
+			return true
+		}
+	}
+	return false
+}
+
+// instance enters fresh axes for a constant value, and for all it is computed
+// from, into a new environment.
+func (a *analysis) instance(s *space, value string) (*env, []string, error) {
+	e := newEnv(nil, a.facts)
+	nodes, inits := a.constantChain(value)
+	for _, name := range inits {
+		e.axes[name] = s.atoms(a.facts.Fact(name).Shape())
+	}
+	for _, n := range nodes {
+		if err := a.apply(a.flow(s, e, n)); err != nil {
+			return nil, nil, err
+		}
+	}
+	return e, inits, nil
+}
+
+// uses finds every use of the given parameters, in the order of the nodes.
+func (a *analysis) uses(params map[string]bool) (map[string][]*use, error) {
+	out := map[string][]*use{}
+	for _, n := range a.model.Graph.Nodes {
+		if a.constant[n.Output(0)] {
+			continue
+		}
+		for i, in := range n.Inputs {
+			if !a.constant[in] {
+				continue
+			}
+			if err := a.usesAt(n, i, params, out); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// usesAt looks at one node alone, with nothing known of its surroundings: what
+// its rule says about the axes of the constant at input i.
+func (a *analysis) usesAt(n *onnxgraph.Node, i int, params map[string]bool, out map[string][]*use) error {
+	_, inits := a.constantChain(n.Inputs[i])
+	wanted := inits[:0]
+	for _, p := range inits {
+		if params[p] {
+			wanted = append(wanted, p)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	s := &space{}
+	e, _, err := a.instance(s, n.Inputs[i])
+	if err != nil {
+		return err
+	}
+	f := a.isolated(s, e, n, i)
+	if err := a.apply(f); err != nil {
+		return err
+	}
+	s.settle()
+	for _, p := range wanted {
+		u := &use{node: n, input: i}
+		u.read(e.axes[p])
+		if r := a.reg.For(n).Flow.OpaqueReason(); r != "" {
+			u.loose = r
+		}
+		out[p] = append(out[p], u)
+	}
+	return nil
+}
+
+// isolated prepares a node whose inputs other than i are unrelated to
+// anything. A contraction there only marks the axes.
+func (a *analysis) isolated(s *space, e *env, n *onnxgraph.Node, i int) *flow {
+	own := newEnv(nil, a.facts)
+	own.axes[n.Inputs[i]] = e.axes[n.Inputs[i]]
+	f := a.flow(s, own, n)
+	for j, name := range n.Inputs {
+		if name == "" || name == n.Inputs[i] {
+			continue
+		}
+		f.inAxes[j] = s.atoms(f.in[j].Shape())
+		if a.constant[name] {
+			continue
+		}
+		for _, c := range f.inAxes[j] {
+			s.mark(c, markData)
+		}
+	}
+	for _, axes := range f.outAxes {
+		for _, c := range axes {
+			s.mark(c, markResult)
+		}
+	}
+	f.contract = func(x, y ref) {
+		s.mark(x.c, markContracted)
+		s.mark(y.c, markContracted)
+	}
+	f.body = nil
+	return f
+}
+
+// read takes the roles of a parameter's axes from their marks.
+func (u *use) read(axes []*class) {
+	for _, c := range axes {
+		for _, l := range leaves(c) {
+			u.linear = u.linear || l.marks&(markContracted|markIndex|markTaps) != 0
+			u.index = u.index || l.marks&markIndex != 0
+		}
+	}
+	for _, c := range axes {
+		list, ok := cells(c)
+		if !ok {
+			u.loose = "an axis of it falls into too many pieces"
+			return
+		}
+		u.local = append(u.local, list)
+		roles := make([][]role, len(list))
+		for k, cl := range list {
+			for _, l := range cl.leaves {
+				roles[k] = append(roles[k], u.roleOf(find(l.c).marks))
+			}
+		}
+		u.roles = append(u.roles, roles)
+	}
+}
+
+func (u *use) roleOf(m mark) role {
+	switch {
+	case m&markTaps != 0:
+		return roleTaps
+	case m&(markContracted|markIndex) != 0:
+		return roleSource
+	case m&markResult == 0:
+		return roleNone
+	case u.linear && m&markData != 0:
+		return roleShared
+	}
+	return roleTarget
+}
+
+// roleAt is the role of a leaf of a refined view of axis a: the leaf that
+// moves by stride within the cell at offset.
+func (u *use) roleAt(a int, offset, stride int64) role {
+	for k, cl := range u.local[a] {
+		if !cl.holds(offset) {
+			continue
+		}
+		for i, l := range cl.leaves {
+			if l.stride <= stride && stride < l.stride*l.size || l.size == 1 && len(cl.leaves) == 1 {
+				return u.roles[a][k][i]
+			}
+		}
+	}
+	return roleNone
+}
+
+// holds says whether an index belongs to the cell.
+func (c cell) holds(index int64) bool {
+	rest := index - c.offset
+	for _, l := range c.leaves {
+		if rest < 0 {
+			return false
+		}
+		i := min(rest/l.stride, l.size-1)
+		rest -= i * l.stride
+	}
+	return rest == 0
+}
