@@ -49,6 +49,7 @@ type reportPageData struct {
 	Style  template.CSS
 	Legend []legendEntry
 	Marked bool // nowcasts are marked in the charts
+	Goal   bool // the first points at the target are marked
 	Charts []reportChart
 	Levels []string // headings of the level columns
 	Rows   []reportRow
@@ -79,7 +80,8 @@ type castRow struct {
 	Color                        int
 	Name                         string
 	Seed                         uint64
-	Step, K                      int
+	K                            int
+	Step                         string
 	Before, After, Time, Outcome string
 }
 
@@ -90,10 +92,13 @@ func reportData(runs []RunRecord) reportPageData {
 	}
 	for _, c := range charts(runs) {
 		p.Charts = append(p.Charts, reportChart{c.title, template.HTML(c.svg())})
+		p.Goal = p.Goal || len(c.hits) > 0
 	}
 	levels := commonLevels(runs)
+	p.Lead = lead(runs, levels)
+	slices.Sort(levels)
 	for _, v := range levels {
-		p.Levels = append(p.Levels, "Steps to "+trimNumber(v)+" %")
+		p.Levels = append(p.Levels, "Steps to "+percent(v))
 	}
 	colors := runColors(runs)
 	for i, r := range runs {
@@ -106,7 +111,6 @@ func reportData(runs []RunRecord) reportPageData {
 			p.Casts = append(p.Casts, castOf(r, n, colors[i]))
 		}
 	}
-	p.Lead = lead(runs, levels)
 	return p
 }
 
@@ -114,11 +118,11 @@ func rowOf(runs []RunRecord, i int, levels []float64, color int) reportRow {
 	r := runs[i]
 	s := r.Summary
 	row := reportRow{
-		Color: color, Name: r.Name, Seed: s.Seed, Steps: thousands(s.Steps), Accuracy: "–", TestLoss: "–",
+		Color: color, Name: r.shown(), Seed: s.Seed, Steps: thousands(s.Steps), Accuracy: "–", TestLoss: "–",
 		Seconds: fmt.Sprintf("%.1f", s.WallSeconds),
 	}
 	if s.Final.Accuracy != nil {
-		row.Accuracy = fmt.Sprintf("%.2f %%", *s.Final.Accuracy)
+		row.Accuracy = fmt.Sprintf("%.2f\u00a0%%", *s.Final.Accuracy)
 	}
 	if s.Final.Loss != nil {
 		row.TestLoss = fmt.Sprintf("%.4f", *s.Final.Loss)
@@ -139,7 +143,7 @@ func rowOf(runs []RunRecord, i int, levels []float64, color int) reportRow {
 
 func castOf(r RunRecord, n Nowcast, color int) castRow {
 	c := castRow{
-		Color: color, Name: r.Name, Seed: r.Summary.Seed, Step: n.Step, K: n.K,
+		Color: color, Name: r.shown(), Seed: r.Summary.Seed, Step: thousands(n.Step), K: n.K,
 		Before: fmt.Sprintf("%.4f", n.LossBefore), After: "not finite", Time: fmt.Sprintf("%.2f", n.Seconds), Outcome: "kept",
 	}
 	if n.LossAfter != nil {
@@ -151,29 +155,67 @@ func castOf(r RunRecord, n Nowcast, color int) castRow {
 	return c
 }
 
-// lead is the sentence at the top of the page.
+// lead is the sentence at the top of the page: how the first method fares
+// against plain training, over all seeds for which both reach a level.
 func lead(runs []RunRecord, levels []float64) string {
-	for i := range runs {
-		b := baselineOf(runs, i)
-		if b == i {
-			continue
-		}
-		for _, level := range levels {
-			n, ok := runs[i].StepsTo(level)
-			m, okBase := runs[b].StepsTo(level)
-			if ok && okBase {
-				return fmt.Sprintf("%s reached %s %% test accuracy after %s steps, %s after %s: %s of the steps.", runs[i].Name,
-					trimNumber(level), thousands(n), runs[b].Name, thousands(m), fmt.Sprintf("%.0f %%", 100*float64(n)/float64(m)))
-			}
+	for _, level := range levels {
+		if text := leadAt(runs, level); text != "" {
+			return text
 		}
 	}
 	r := runs[0]
-	text := fmt.Sprintf("%s: %s steps in %.1f s", r.Name, thousands(r.Summary.Steps), r.Summary.WallSeconds)
+	text := fmt.Sprintf("%s: %s steps in %.1f s", r.shown(), thousands(r.Summary.Steps), r.Summary.WallSeconds)
 	if a := r.Summary.Final.Accuracy; a != nil {
-		text += fmt.Sprintf(", %.2f %% test accuracy at the end", *a)
+		text += fmt.Sprintf(", %.2f\u00a0%% test accuracy at the end", *a)
 	}
 	return text + "."
 }
+
+// leadAt is the comparison at one level, "" where no pair of runs reaches it.
+func leadAt(runs []RunRecord, level float64) string {
+	name, base, pairs := "", "", 0
+	var steps, baseSteps int
+	for i, r := range runs {
+		b := baselineOf(runs, i)
+		if b == i || runs[b].Name == r.Name || name != "" && r.Name != name {
+			continue
+		}
+		n, ok := r.StepsTo(level)
+		m, okBase := runs[b].StepsTo(level)
+		if !ok || !okBase || m == 0 {
+			continue
+		}
+		name, base = r.Name, runs[b].shown()
+		steps, baseSteps, pairs = steps+n, baseSteps+m, pairs+1
+	}
+	if pairs == 0 {
+		return ""
+	}
+	over := ""
+	if pairs > 1 {
+		over = fmt.Sprintf(" (means of %d seeds)", pairs)
+	}
+	change := "as many steps"
+	switch share := math.Round(100 * (1 - float64(steps)/float64(baseSteps))); {
+	case share > 0:
+		change = fmt.Sprintf("%.0f\u00a0%% fewer steps", share)
+	case share < 0:
+		change = fmt.Sprintf("%.0f\u00a0%% more steps", -share)
+	}
+	return fmt.Sprintf("%s reached %s test accuracy after %s steps, %s after %s%s: %s.",
+		name, percent(level), thousands(steps/pairs), base, thousands(baseSteps/pairs), over, change)
+}
+
+// shown is the name of a run as readers see it.
+func (r RunRecord) shown() string {
+	if r.Name == "none" {
+		return "plain training"
+	}
+	return r.Name
+}
+
+// percent is a level of accuracy, kept on one line.
+func percent(v float64) string { return trimNumber(v) + "\u00a0%" }
 
 // StepsTo is the first evaluation at which the test accuracy is at least
 // percent.
@@ -197,8 +239,8 @@ func (r RunRecord) best() float64 {
 	return best
 }
 
-// commonLevels are the accuracies to compare runs at: their target, the best
-// accuracy that all of them reach, and one point below that.
+// commonLevels are the accuracies to compare runs at: their targets, then the
+// best accuracy that all of them reach, and one point below that.
 func commonLevels(runs []RunRecord) []float64 {
 	common := math.Inf(1)
 	var levels []float64
@@ -249,7 +291,7 @@ func runColors(runs []RunRecord) []int {
 func legend(runs []RunRecord) []legendEntry {
 	var out []legendEntry
 	for i, c := range runColors(runs) {
-		e := legendEntry{runs[i].Name, c}
+		e := legendEntry{runs[i].shown(), c}
 		if !slices.Contains(out, e) {
 			out = append(out, e)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -33,8 +34,12 @@ const chartStyle = `
 .chart .axis { stroke: var(--muted); stroke-width: 1; }
 .chart .goal { stroke: var(--muted); stroke-width: 1; stroke-dasharray: 6 4; }
 .chart .curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.chart .one-of-many { stroke-width: 1.5; opacity: .8; }
 .chart .cast { stroke-width: 1; stroke-dasharray: 2 3; opacity: .75; }
 .chart .undone { opacity: .35; }
+.chart .kept-mark { stroke: none; }
+.chart .undone-mark { fill: var(--surface); }
+.chart .reached { stroke: var(--surface); stroke-width: 2; }
 `
 
 type point struct{ x, y float64 }
@@ -42,6 +47,7 @@ type point struct{ x, y float64 }
 type curve struct {
 	name   string
 	color  int
+	many   bool // other curves have the same name
 	points []point
 }
 
@@ -57,7 +63,15 @@ type chart struct {
 	curves []curve
 	marks  []castMark
 	goal   *float64
+	hits   []hit // where a run reached the goal
+	steps  int   // of the longest run
 	log    bool
+}
+
+// hit is the first evaluation of a run at or beyond its target.
+type hit struct {
+	color int
+	point
 }
 
 // charts are the diagrams of a report: test accuracy where there is one, test
@@ -81,9 +95,18 @@ func charts(runs []RunRecord) []chart {
 				train = append(train, point{x, *m.Loss})
 			}
 		}
-		accuracy.add(r.Name, colors[i], acc)
-		testLoss.add(r.Name, colors[i], test)
-		loss.add(r.Name, colors[i], train)
+		for _, c := range []*chart{&accuracy, &testLoss, &loss} {
+			c.steps = max(c.steps, r.Summary.Steps)
+		}
+		many := 0
+		for _, other := range runs {
+			if other.Name == r.Name {
+				many++
+			}
+		}
+		accuracy.add(curve{r.shown(), colors[i], many > 1, acc})
+		testLoss.add(curve{r.shown(), colors[i], many > 1, test})
+		loss.add(curve{r.shown(), colors[i], many > 1, train})
 		for _, n := range r.Summary.Nowcasts {
 			mark := castMark{colors[i], n}
 			accuracy.marks = append(accuracy.marks, mark)
@@ -92,6 +115,7 @@ func charts(runs []RunRecord) []chart {
 		}
 		if s := r.Summary; s.Target != nil && s.TargetMetric == MetricAccuracy {
 			accuracy.goal = s.Target
+			accuracy.hits = append(accuracy.hits, hitOf(colors[i], acc, *s.Target)...)
 		}
 	}
 	var out []chart
@@ -111,10 +135,20 @@ func charts(runs []RunRecord) []chart {
 	return out
 }
 
-func (c *chart) add(name string, color int, p []point) {
-	if len(p) > 0 {
-		c.curves = append(c.curves, curve{name, color, thin(p)})
+func (c *chart) add(cv curve) {
+	if len(cv.points) > 0 {
+		cv.points = thin(cv.points)
+		c.curves = append(c.curves, cv)
 	}
+}
+
+// hitOf is the first point at or above the goal, if there is one.
+func hitOf(color int, p []point, goal float64) []hit {
+	i := slices.IndexFunc(p, func(p point) bool { return p.y >= goal })
+	if i < 0 {
+		return nil
+	}
+	return []hit{{color, p[i]}}
 }
 
 // thin averages neighbouring points until at most chartPoints are left.
@@ -188,11 +222,16 @@ func roundStep(v float64) float64 {
 	return 10 * p
 }
 
-// logAxis covers lo..hi with ticks at 1, 2 and 5 times powers of ten.
+// logAxis covers lo..hi with ticks at 1, 2 and 5 times powers of ten, and a few
+// more where that is less than a power.
 func logAxis(lo, hi, from, to float64) axis {
 	a := axis{lo: lo / 1.1, hi: hi * 1.1, from: from, to: to, log: true}
 	for p := math.Pow(10, math.Floor(math.Log10(a.lo))); p <= a.hi; p *= 10 {
-		for _, m := range []float64{1, 2, 5} {
+		marks := []float64{1, 2, 5}
+		if hi < 10*lo {
+			marks = []float64{1, 1.5, 2, 3, 4, 5, 7}
+		}
+		for _, m := range marks {
 			if v := m * p; v >= a.lo && v <= a.hi {
 				a.ticks = append(a.ticks, v)
 			}
@@ -224,21 +263,25 @@ func (c *chart) draw(b *strings.Builder) {
 	fmt.Fprintf(b, `<line class="axis" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, left, right, bottom, bottom)
 	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle">training step</text>`, (left+right)/2, bottom+39)
 	for _, m := range c.marks {
-		class, what := "cast", "kept"
+		class, what, mark := "cast", "kept", "kept-mark"
 		if !m.Accepted {
-			class, what = "cast undone", "undone"
+			class, what, mark = "cast undone", "undone", "undone-mark"
 		}
 		px := x.at(float64(m.Step))
 		fmt.Fprintf(b, `<g style="stroke:var(--run%d);fill:var(--run%d)"><title>step %d: nowcast, horizon %d, %s</title>`, m.color, m.color, m.Step, m.K, what)
 		fmt.Fprintf(b, `<line class="%s" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, class, px, px, top, bottom)
-		fmt.Fprintf(b, `<path d="M%.1f %.1f l-5 -8 h10 z" stroke="none"/></g>`, px, top+6)
+		fmt.Fprintf(b, `<path class="%s" d="M%.1f %.1f l-5 -8 h10 z"/></g>`, mark, px, top+6)
 	}
 	if c.goal != nil {
 		fmt.Fprintf(b, `<line class="goal" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, left, right, y.at(*c.goal), y.at(*c.goal))
 		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="start">target %s%s</text>`, left+6, y.at(*c.goal)-5, trimNumber(*c.goal), c.unit)
 	}
 	for _, cv := range c.curves {
-		fmt.Fprintf(b, `<path class="curve" style="stroke:var(--run%d)" d="`, cv.color)
+		class := "curve"
+		if cv.many {
+			class = "curve one-of-many"
+		}
+		fmt.Fprintf(b, `<path class="%s" style="stroke:var(--run%d)" d="`, class, cv.color)
 		for i, p := range cv.points {
 			letter := "L"
 			if i == 0 {
@@ -252,10 +295,14 @@ func (c *chart) draw(b *strings.Builder) {
 				x.at(p.x), y.at(p.y), html.EscapeString(cv.name), p.x, p.y, c.unit)
 		}
 	}
+	for _, h := range c.hits {
+		fmt.Fprintf(b, `<circle class="reached" cx="%.1f" cy="%.1f" r="6" style="fill:var(--run%d)"><title>target reached at step %.0f</title></circle>`,
+			x.at(h.x), y.at(h.y), h.color, h.x)
+	}
 }
 
 func (c *chart) axes() (x, y axis) {
-	last := 1.0
+	last := float64(max(c.steps, 1))
 	for _, cv := range c.curves {
 		last = max(last, cv.points[len(cv.points)-1].x)
 	}
@@ -289,7 +336,7 @@ func standaloneSVG(all []chart, names []legendEntry) string {
 	for _, n := range names {
 		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="20" y2="20" style="stroke:var(--run%d);stroke-width:3"/>`, x, x+24, n.Color)
 		fmt.Fprintf(&b, `<text x="%d" y="24.5">%s</text>`, x+31, html.EscapeString(n.Name))
-		x += 60 + 8*len(n.Name)
+		x += 60 + 8*len([]rune(n.Name))
 	}
 	for i := range all {
 		at := head + i*(chartHeight+title)
