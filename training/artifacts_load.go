@@ -111,6 +111,7 @@ const (
 	opAdamW        = "AdamWOptimizer"
 	opSGD          = "SGDOptimizerV2"
 	opClipGradNorm = "InplaceClipGradNorm"
+	opBatchNorm    = "BatchNormInternal"
 )
 
 // readOfficial turns upstream's artifacts into our form.
@@ -123,6 +124,7 @@ func (a *Artifacts) readOfficial() error {
 		return err
 	}
 	fixEvalBatchNorm(a.Eval.Graph)
+	a.adoptStatistics()
 	if a.Training, err = lowerOfficial(a.Training); err != nil {
 		return err
 	}
@@ -203,6 +205,40 @@ func (a *Artifacts) dropAccumulators() error {
 	g.Inputs = keepValues(g.Inputs, func(name string) bool { _, buffer := gradOf[name]; return !buffer && name != lazyReset })
 	dropDead(g)
 	return nil
+}
+
+// adoptStatistics makes the running statistics of batch normalization part of
+// the training state. Upstream keeps them as constants of the graphs, so that
+// its eval model never learns what training measured.
+func (a *Artifacts) adoptStatistics() {
+	g := a.Training.Graph
+	moved := map[string]bool{}
+	for i, n := range g.Nodes {
+		if n.Domain != microsoft || n.OpType != opBatchNorm || len(n.Outputs) < 3 {
+			continue
+		}
+		mean, variance := g.Initializer(n.Input(3)), g.Initializer(n.Input(4))
+		if mean == nil || variance == nil || moved[mean.Name] || moved[variance.Name] {
+			continue // computed or shared statistics stay as they are
+		}
+		c := *n
+		c.Outputs = slices.Clone(n.Outputs)
+		for k, t := range []*onnxgraph.Tensor{mean, variance} {
+			moved[t.Name] = true
+			c.Outputs[k+1] = t.Name + updatedSuffix
+			a.Buffers = append(a.Buffers, t.Name)
+			a.Checkpoint.Frozen = append(a.Checkpoint.Frozen, t)
+			g.Outputs = append(g.Outputs, &onnxgraph.Value{Name: c.Outputs[k+1], Type: onnxgraph.TensorOf(t.DType, t.Shape())})
+		}
+		g.Nodes[i] = &c
+	}
+	for _, g := range []*onnxgraph.Graph{a.Training.Graph, a.Eval.Graph} {
+		g.Initializers = slices.DeleteFunc(g.Initializers, func(t *onnxgraph.Tensor) bool { return moved[t.Name] })
+		for _, name := range a.Buffers {
+			t := a.Checkpoint.Tensor(name)
+			g.Inputs = append(g.Inputs, &onnxgraph.Value{Name: name, Type: onnxgraph.TensorOf(t.DType, t.Shape())})
+		}
+	}
 }
 
 // fixEvalBatchNorm repairs a defect of upstream's tool, which leaves the
