@@ -1,0 +1,23 @@
+package ops
+
+import "ninox/onnxgraph/op"
+
+// wideOps lists the operators beyond the core.
+var wideOps = joined(
+	moreActivations,
+	trigonometry,
+	bitOps,
+	geluOps,
+	layerNormOps,
+	crossEntropyOps,
+	fusedMatMuls,
+	rnnOps,
+	controlFlow,
+	choosers,
+	triangles,
+	sequenceOps,
+	quantization,
+	[]*op.Def{castLike},
+	classicalOps,
+	trainingOps,
+)
