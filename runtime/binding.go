@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 
 	"ninox/runtime/internal/capi"
 )
@@ -84,8 +83,7 @@ func (b *Binding) bind(name string, v *Value, ports map[string]*port, bound map[
 	if err := call(b.handle, p.c, h); err != nil {
 		return &ValueError{Session: b.s.name, Kind: kind, Name: name, Got: err.Error()}
 	}
-	bound[name] = v
-	b.ready = false
+	bound[name] = v // names are never unbound, so what is ready stays so
 	return nil
 }
 
@@ -118,18 +116,11 @@ func (b *Binding) Run(ctx context.Context) error {
 
 // check looks for required inputs that are not bound.
 func (b *Binding) check() error {
-	e := &NamesError{Session: b.s.name, Kind: "input", Known: b.s.Inputs()}
-	for name, p := range b.s.inputs {
-		if b.inputs[name] == nil && !p.optional {
-			e.Missing = append(e.Missing, name)
-		}
-	}
-	if e.Missing != nil {
-		slices.Sort(e.Missing)
-		return e
+	if missing := b.s.missing(b.inputs); missing != nil {
+		return &NamesError{Session: b.s.name, Kind: "input", Missing: missing, Known: b.s.Inputs()}
 	}
 	if len(b.outputs) == 0 {
-		return &NamesError{Session: b.s.name, Kind: "output", Missing: b.s.order}
+		return &NamesError{Session: b.s.name, Kind: "output", Missing: b.s.Outputs()}
 	}
 	return nil
 }

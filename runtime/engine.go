@@ -34,7 +34,6 @@ type Options struct {
 type Engine struct {
 	device  device
 	threads int
-	log     *slog.Logger
 }
 
 // device is a parsed Options.Device.
@@ -95,7 +94,15 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err := load(ctx, dev, o); err != nil {
 		return nil, err
 	}
-	return &Engine{device: dev, threads: o.Threads, log: o.Log}, nil
+	e := &Engine{device: dev, threads: o.Threads}
+	if dev.cuda { // else the first session would be the first to know
+		so, err := e.options(SessionOptions{Threads: 1})
+		if err != nil {
+			return nil, err
+		}
+		so.Destroy()
+	}
+	return e, nil
 }
 
 // load loads the library where none is loaded yet, and checks that it can run

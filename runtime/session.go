@@ -20,6 +20,7 @@ import (
 // SessionOptions tune one session. The zero value is right for most.
 type SessionOptions struct {
 	Threads int    // threads of one operator; 0: the engine's
+	Spin    bool   // threads without work spin: quicker on an idle machine, several times slower on a busy one
 	Profile string // prefix of a file of timings, written when the session closes; empty: none
 }
 
@@ -48,8 +49,11 @@ var errClosed = errors.New("closed")
 
 // NewSession loads a model with all graph optimisations. The model is not kept.
 func (e *Engine) NewSession(m *onnxgraph.Model, o SessionOptions) (*Session, error) {
+	if m.Graph == nil {
+		return nil, errors.New("session: the model has no graph")
+	}
 	if o.Threads < 0 {
-		return nil, fmt.Errorf("session %q: %d threads", m.Graph.Name, o.Threads)
+		return nil, fmt.Errorf("session %q: %d threads, expected a number from 1 on, or 0 for the engine's", m.Graph.Name, o.Threads)
 	}
 	if o.Threads == 0 {
 		o.Threads = e.threads
@@ -100,6 +104,8 @@ func (e *Engine) options(o SessionOptions) (*binding.SessionOptions, error) {
 		func() error { return so.SetIntraOpNumThreads(o.Threads) },
 		func() error { return so.SetInterOpNumThreads(1) },
 		func() error { return so.SetLogSeverityLevel(binding.LoggingLevelError) },
+		// Spinning threads of one session take the cores from those of the next.
+		func() error { return so.AddSessionConfigEntry("session.intra_op.allow_spinning", flag(o.Spin)) },
 	}
 	if o.Profile != "" {
 		steps = append(steps, func() error { return so.EnableProfiling(o.Profile) })
@@ -110,25 +116,39 @@ func (e *Engine) options(o SessionOptions) (*binding.SessionOptions, error) {
 	for _, step := range steps {
 		if err := step(); err != nil {
 			so.Destroy()
-			return nil, fmt.Errorf("session options: %w", err)
+			return nil, err
 		}
 	}
 	return so, nil
 }
 
+// flag is a truth value as the library's configuration writes it.
+func flag(on bool) string {
+	if on {
+		return "1"
+	}
+	return "0"
+}
+
+// useCUDA makes sessions of these options run on the engine's GPU.
 func (e *Engine) useCUDA(so *binding.SessionOptions) error {
 	cuda, err := binding.NewCUDAProviderOptions()
 	if err != nil {
-		return &DeviceError{Device: e.Device(), Reason: message(err)}
+		return e.noGPU(err)
 	}
 	defer cuda.Destroy()
 	if err := cuda.Update(map[string]string{"device_id": strconv.Itoa(e.device.id)}); err != nil {
-		return &DeviceError{Device: e.Device(), Reason: message(err)}
+		return e.noGPU(err)
 	}
 	if err := so.AppendExecutionProviderCUDA(cuda); err != nil {
-		return &DeviceError{Device: e.Device(), Reason: message(err)}
+		return e.noGPU(err)
 	}
 	return nil
+}
+
+// noGPU reports that ONNX Runtime cannot use the GPU although it was built to.
+func (e *Engine) noGPU(err error) error {
+	return &DeviceError{Device: e.Device(), Reason: "ONNX Runtime cannot use it (the libraries of CUDA and cuDNN must be found by the system's loader): " + message(err)}
 }
 
 // sessionHandle takes the library's session out of the binding's, which has no
@@ -207,9 +227,10 @@ func ports(g *onnxgraph.Graph) (in, out map[string]*port, order []string) {
 	return in, out, order
 }
 
-// Inputs are the names of the inputs, sorted; Outputs those of the outputs in
-// the order of the graph.
-func (s *Session) Inputs() []string  { return slices.Sorted(maps.Keys(s.inputs)) }
+// Inputs are the names of the inputs, sorted.
+func (s *Session) Inputs() []string { return slices.Sorted(maps.Keys(s.inputs)) }
+
+// Outputs are the names of the outputs in the order of the graph.
 func (s *Session) Outputs() []string { return slices.Clone(s.order) }
 
 // Run computes the named outputs, or all where none is named. The outputs are
@@ -251,32 +272,38 @@ func (s *Session) Run(ctx context.Context, in map[string]*Value, outputs ...stri
 
 // checkNames compares names with what the model has.
 func (s *Session) checkNames(in map[string]*Value, outputs []string) error {
-	e := &NamesError{Session: s.name, Kind: "input", Known: s.Inputs()}
-	for name, p := range s.inputs {
-		if in[name] == nil && !p.optional {
-			e.Missing = append(e.Missing, name)
-		}
-	}
+	missing := s.missing(in)
+	var unknown []string
 	for name := range in {
 		if s.inputs[name] == nil {
-			e.Unknown = append(e.Unknown, name)
+			unknown = append(unknown, name)
 		}
 	}
-	if e.Missing != nil || e.Unknown != nil {
-		slices.Sort(e.Missing)
-		slices.Sort(e.Unknown)
-		return e
+	if missing != nil || unknown != nil {
+		slices.Sort(unknown)
+		return &NamesError{Session: s.name, Kind: "input", Missing: missing, Unknown: unknown, Known: s.Inputs()}
 	}
-	e = &NamesError{Session: s.name, Kind: "output", Known: s.order}
 	for _, name := range outputs {
 		if s.outputs[name] == nil {
-			e.Unknown = append(e.Unknown, name)
+			unknown = append(unknown, name)
 		}
 	}
-	if e.Unknown != nil {
-		return e
+	if unknown != nil {
+		return &NamesError{Session: s.name, Kind: "output", Unknown: unknown, Known: s.Outputs()}
 	}
 	return nil
+}
+
+// missing lists the required inputs that in lacks, sorted.
+func (s *Session) missing(in map[string]*Value) []string {
+	var out []string
+	for name, p := range s.inputs {
+		if in[name] == nil && !p.optional {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // open checks the inputs and returns them as the library takes them.

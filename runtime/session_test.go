@@ -62,3 +62,13 @@ func TestRun(t *testing.T) {
 		t.Errorf("s = %v%v, want the scalar 66", got, got.Floats())
 	}
 }
+
+func newEngine(t testing.TB, threads int) *ort.Engine {
+	t.Helper()
+	runtimetest.Engine(t) // skips where there is no library
+	e, err := ort.Open(context.Background(), ort.Options{Threads: threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
