@@ -19,10 +19,11 @@ import (
 const (
 	methodNone    = "none"
 	methodNino    = "nino"
+	methodWNN     = "wnn+"
 	methodLinefit = "linefit"
 )
 
-var methods = []string{methodNone, methodNino, methodLinefit}
+var methods = []string{methodNone, methodNino, methodWNN, methodLinefit}
 
 // The demo: what runs without a source.
 const (
@@ -60,8 +61,9 @@ RUN/report.html shows both curves, RUN/summary.json has the figures. Without an 
 runs on a subset of FashionMNIST that is part of the program.
 
 Methods: nino, the NiNo network over the model's neuron graph, with trained --weights ('ninox nino
-import' makes them from the reference's files); linefit, a straight line through each
-parameter's states, which needs no weights; none, plain training only.`,
+import' makes them from the reference's files); wnn+, the paper's network without a graph, with
+weights of that kind; linefit, a straight line through each parameter's states, which needs no
+weights; none, plain training only.`,
 		Example: `  ninox accelerate
   ninox accelerate fm-16 --data fashion-mnist:DIR --weights nino.safetensors --steps 4000 --out run
   ninox accelerate model.onnx --data npz:train.npz --eval-data npz:test.npz --steps 5000 --weights nino.safetensors
@@ -77,8 +79,8 @@ parameter's states, which needs no weights; none, plain training only.`,
 	}
 	o.Register(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.Method, "method", "", "nino, linefit or none (default: nino with --weights, else linefit)")
-	f.StringVar(&o.Weights, "weights", "", "weights of the NiNo network, safetensors")
+	f.StringVar(&o.Method, "method", "", "nino, wnn+, linefit or none (default: nino with --weights, else linefit)")
+	f.StringVar(&o.Weights, "weights", "", "weights of the network: safetensors, or the reference's .pt")
 	f.IntVar(&o.Period, "period", 1000, "steps from one nowcast to the next")
 	f.IntVar(&o.Horizon, "horizon", 0, "horizon of the first nowcast, in fifths of a period (default: the most that the weights know; linefit: "+fmt.Sprint(linefitHorizon)+")")
 	f.Float64Var(&o.Power, "horizon-power", 2, "how fast the horizon falls to 1 over the run: 1 is straight, more is faster at first")
@@ -135,11 +137,12 @@ func (o *options) demo(c *cobra.Command) error {
 }
 
 func (o *options) checkMethod(c *cobra.Command, f *app.Faults) {
-	if o.Method == methodNino && o.Weights == "" {
-		f.Addf("--method nino needs --weights; 'ninox nino import' makes them from the reference's files, --method linefit needs none")
+	network := o.Method == methodNino || o.Method == methodWNN
+	if network && o.Weights == "" {
+		f.Addf("--method %s needs --weights; 'ninox nino import' makes them from the reference's files, --method linefit needs none", o.Method)
 	}
-	if o.Method != methodNino && o.Weights != "" {
-		f.Addf("--weights are for --method nino, not %s", o.Method)
+	if !network && o.Weights != "" {
+		f.Addf("--weights are for --method nino or wnn+, not %s", o.Method)
 	}
 	if o.Period < states || o.Period%states != 0 {
 		f.Addf("--period %d: expected a multiple of %d, the states of a nowcast", o.Period, states)
@@ -177,10 +180,11 @@ func run(ctx context.Context, a *app.App, o options) error {
 	if err != nil {
 		return err
 	}
-	p, err := o.plan(ctx, engine, j)
+	p, release, err := o.plan(engine, j)
 	if err != nil {
 		return err
 	}
+	defer release()
 	r := runner{app: a, job: j, engine: engine, out: o.Out}
 	switch {
 	case o.Method == methodNone:

@@ -76,7 +76,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	if app.ExitCode(err) != app.ExitUsage {
 		t.Fatalf("error %v, expected one of usage", err)
 	}
-	for _, want := range []string{`--method "magic": expected one of none, nino, linefit`, "--period 7: expected a multiple of 5", "--horizon 0", "--horizon-power 0", `--safeguard "maybe"`, "--lr 0"} {
+	for _, want := range []string{`--method "magic": expected one of none, nino, wnn+, linefit`, "--period 7: expected a multiple of 5", "--horizon 0", "--horizon-power 0", `--safeguard "maybe"`, "--lr 0"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
@@ -86,7 +86,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		want string
 	}{
 		{[]string{"--method", "nino"}, "--method nino needs --weights"},
-		{[]string{"--method", "linefit", "--weights", "w"}, "--weights are for --method nino, not linefit"},
+		{[]string{"--method", "linefit", "--weights", "w"}, "--weights are for --method nino or wnn+, not linefit"},
 		{[]string{"--steps", "900"}, "the first nowcast is due at step 1000"},
 	} {
 		if _, err := parse(t, append([]string{"fm-16"}, k.args...)...); err == nil || !strings.Contains(err.Error(), k.want) {

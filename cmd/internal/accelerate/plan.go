@@ -1,13 +1,15 @@
 package accelerate
 
 import (
-	"context"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
+	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/job"
 	"ninox/neuralgraph"
 	"ninox/nino"
@@ -22,43 +24,62 @@ const (
 	linefitHorizon = 5 // a line leads astray sooner than the network does
 )
 
-// plan is the accelerated run: its method, made ready for the model.
-func (o *options) plan(ctx context.Context, engine *ort.Engine, j *job.Job) (job.RunOptions, error) {
-	r := job.RunOptions{Period: o.Period, Safeguard: o.Safeguard == "on", Record: map[string]any{}}
+// plan is the accelerated run: its method, made ready for the model. release
+// frees what it holds.
+func (o *options) plan(engine *ort.Engine, j *job.Job) (r job.RunOptions, release func(), err error) {
+	r = job.RunOptions{Period: o.Period, Safeguard: o.Safeguard == "on", Record: map[string]any{}}
 	horizon := o.Horizon
+	release = func() {}
 	switch o.Method {
 	case methodNone:
-		return r, nil
+		return r, release, nil
 	case methodLinefit:
 		r.Nowcaster = nino.Linefit()
-		if horizon == 0 {
-			horizon = linefitHorizon
-		}
-	case methodNino:
-		w, err := nino.ReadWeights(o.Weights)
+		horizon = cmp.Or(horizon, linefitHorizon)
+	default:
+		n, err := o.network(engine, j, r.Record)
 		if err != nil {
-			return r, err
+			return r, release, err
 		}
-		g, err := graphOf(j.Artifacts)
-		if err != nil {
-			return r, err
-		}
-		n, err := nino.New(engine, w, g, nino.Options{})
-		if err != nil {
-			return r, fmt.Errorf("%s: %w", o.Weights, err)
-		}
-		r.Nowcaster = n
-		hash, err := fileHash(o.Weights)
-		if err != nil {
-			return r, err
-		}
-		r.Record["weights"] = map[string]string{"path": o.Weights, "sha256": hash}
-		if horizon == 0 {
-			horizon = w.Horizons
+		r.Nowcaster, release = n, n.Close
+		horizon = cmp.Or(horizon, n.Horizons())
+		if horizon > n.Horizons() {
+			release()
+			return r, release, app.Usagef("--horizon %d: the weights know %d horizons", horizon, n.Horizons())
 		}
 	}
 	r.Horizons = nino.Horizons(horizon, j.Steps, o.Period, o.Power)
-	return r, ctx.Err()
+	return r, release, nil
+}
+
+// network makes the network of --weights ready for the job's model, and records
+// the weights.
+func (o *options) network(engine *ort.Engine, j *job.Job, record map[string]any) (*nino.Nowcaster, error) {
+	read := nino.ReadWeights
+	if filepath.Ext(o.Weights) == ".pt" {
+		read = nino.Import
+	}
+	w, err := read(o.Weights)
+	if err != nil {
+		return nil, err
+	}
+	if want := map[string]string{nino.VariantGNN: methodNino, nino.VariantMLP: methodWNN}[w.Variant]; o.Method != want {
+		return nil, app.Usagef("--method %s: the weights in %s are for %s", o.Method, o.Weights, want)
+	}
+	hash, err := fileHash(o.Weights)
+	if err != nil {
+		return nil, err
+	}
+	record["weights"] = map[string]string{"path": o.Weights, "sha256": hash}
+	g, err := graphOf(j.Artifacts)
+	if err != nil {
+		return nil, fmt.Errorf("neuron graph of %s: %w", o.Source.Name(), err)
+	}
+	n, err := nino.New(engine, w, g, nino.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Weights, err)
+	}
+	return n, nil
 }
 
 // graphOf is the NiNo graph of what the artifacts train. It is derived from
