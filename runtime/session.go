@@ -103,7 +103,8 @@ func (e *Engine) options(o SessionOptions) (*binding.SessionOptions, error) {
 		func() error { return so.SetGraphOptimizationLevel(binding.GraphOptimizationLevelEnableAll) },
 		func() error { return so.SetIntraOpNumThreads(o.Threads) },
 		func() error { return so.SetInterOpNumThreads(1) },
-		func() error { return so.SetLogSeverityLevel(binding.LoggingLevelError) },
+		// What it logs as an error it also returns as one, and a cancelled run is none.
+		func() error { return so.SetLogSeverityLevel(binding.LoggingLevelFatal) },
 		// Spinning threads of one session take the cores from those of the next.
 		func() error { return so.AddSessionConfigEntry("session.intra_op.allow_spinning", flag(o.Spin)) },
 	}
