@@ -88,7 +88,7 @@ func install(ctx context.Context, o InstallOptions, platform string, available [
 		return Installation{}, err
 	}
 	defer unlock()
-	if inst, ok := cached(root, o.GPU); ok && !o.Force {
+	if inst, ok := cached(root, platform, o.GPU); ok && !o.Force {
 		return inst, nil
 	}
 	if err := removeLeftovers(root); err != nil {

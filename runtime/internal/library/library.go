@@ -57,7 +57,7 @@ func Find(gpu bool, probe Probe) (Installation, error) {
 		builds = []bool{true}
 	}
 	for _, gpu := range builds {
-		if inst, ok := cached(root, gpu); ok {
+		if inst, ok := cached(root, hostPlatform(), gpu); ok {
 			return inst, nil
 		}
 	}
@@ -120,8 +120,8 @@ func cacheRoot() (string, error) {
 }
 
 // cached is an installation that ninox made earlier, from whichever client.
-func cached(root string, gpu bool) (Installation, bool) {
-	for _, p := range packages(hostPlatform(), gpu) {
+func cached(root, platform string, gpu bool) (Installation, bool) {
+	for _, p := range packages(platform, gpu) {
 		path := filepath.Join(root, p.folder(), p.library())
 		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() {
 			return Installation{Version: p.version, Source: FromCache, Path: path}, true
