@@ -209,3 +209,13 @@ func Info(ctx context.Context) (Information, error) {
 	f := loaded.from
 	return Information{Version: f.Version, Path: f.Path, Source: f.Source, Providers: slices.Clone(loaded.providers)}, nil
 }
+
+// Errors of an installation.
+type (
+	DownloadError = library.DownloadError
+	ChecksumError = library.ChecksumError
+	PlatformError = library.PlatformError
+)
+
+// ErrNotInstalled says that there is no library on this machine.
+var ErrNotInstalled = library.ErrNotFound
