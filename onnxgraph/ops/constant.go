@@ -1,0 +1,164 @@
+// https://onnx.ai/onnx/operators/onnx__Constant.html, ConstantOfShape and
+// Range: values made from nothing but numbers.
+
+package ops
+
+import (
+	"math"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+)
+
+var constantNode = &op.Def{
+	Name: "Constant", Versions: since(1, 9, 11, 12, 13, 19, 21, 23, 24), In: op.Exactly(0), Out: op.Exactly(1),
+	Attrs: attrs(aTensor("value"), aSparse("sparse_value"), aFloat("value_float"), aFloats("value_floats"),
+		aInt("value_int"), aInts("value_ints"), aStr("value_string"), aStrs("value_strings")),
+	Infer: func(c *op.InferCtx) error {
+		if a := c.Node.Attr("sparse_value"); a != nil && a.Sparse != nil && a.Sparse.Values != nil {
+			c.Set(0, a.Sparse.Values.DType, onnxgraph.StaticShape(a.Sparse.Dims...))
+			return nil
+		}
+		t := ConstantValue(c.Node)
+		if t == nil {
+			return c.Errorf("value", "missing, expected one of value, value_int, value_ints, value_float, value_floats, value_string, value_strings, sparse_value")
+		}
+		c.Set(0, t.DType, t.Shape())
+		c.Out[0].Const = t
+		return nil
+	},
+	// A constant is no parameter; what it is used for decides about its axes.
+	Flow: op.Flows(func(c op.FlowCtx) error { return nil }),
+	Grad: op.ZeroGrad, Lower: op.Primitive,
+}
+
+// ConstantValue is the dense tensor that a Constant node holds, nil where it
+// has none.
+func ConstantValue(n *onnxgraph.Node) *onnxgraph.Tensor {
+	for _, a := range n.Attrs {
+		switch a.Name {
+		case "value":
+			return a.T
+		case "value_float":
+			return onnxgraph.Scalar("", a.F)
+		case "value_floats":
+			return onnxgraph.Floats("", []int64{int64(len(a.Floats))}, a.Floats)
+		case "value_int":
+			return onnxgraph.Int64s("", []int64{}, []int64{a.I})
+		case "value_ints":
+			return onnxgraph.Vector("", a.Ints...)
+		case "value_string":
+			return &onnxgraph.Tensor{DType: onnxgraph.String, Dims: []int64{}, Strings: [][]byte{a.S}}
+		case "value_strings":
+			return &onnxgraph.Tensor{DType: onnxgraph.String, Dims: []int64{int64(len(a.Strings))}, Strings: a.Strings}
+		}
+	}
+	return nil
+}
+
+var constantOfShape = &op.Def{
+	Name: "ConstantOfShape", Versions: since(9, 20, 21, 23, 24), Attrs: attrs(aTensor("value")), In: op.Exactly(1), Out: op.Exactly(1),
+	Infer: func(c *op.InferCtx) error {
+		d, value := onnxgraph.Float, c.Node.Attr("value")
+		if value != nil && value.T != nil {
+			if d = value.T.DType; value.T.Len() != 1 {
+				return c.Errorf("value", "%d elements, expected 1", value.T.Len())
+			}
+		}
+		s := shapeFrom(c.I(0))
+		c.Set(0, d, s)
+		if n := product(s); s == nil || !n.IsKnown() || n.Value > maxElems {
+			return nil
+		}
+		fillConstant(c, value)
+		return nil
+	},
+	Flow: op.Flows(func(c op.FlowCtx) error {
+		fixAll(c, "is a shape", 0)
+		return nil
+	}),
+	Grad: op.ZeroGrad, Lower: op.Primitive,
+}
+
+// fillConstant records the elements of a small ConstantOfShape.
+func fillConstant(c *op.InferCtx, value *onnxgraph.Attribute) {
+	n := product(c.Out[0].Shape()).Value
+	ints, floats := make([]int64, n), make([]float64, n)
+	if value != nil && value.T != nil {
+		i, errInts := value.T.AsInts()
+		f, errFloats := value.T.AsDoubles()
+		for k := range n {
+			if errInts == nil {
+				ints[k] = i[0]
+			}
+			if errFloats == nil {
+				floats[k] = f[0]
+			}
+		}
+		if errInts != nil && errFloats != nil {
+			return
+		}
+	}
+	c.Out[0].Const = tensorOf(c.Out[0], ints, floats)
+}
+
+// shapeFrom reads a shape from a vector of sizes, nil where its length is not
+// known.
+func shapeFrom(f *op.Fact) onnxgraph.Shape {
+	if d, ok := elemsOf(f); ok {
+		s := onnxgraph.Shape{}
+		for _, x := range d {
+			if x.Value < -1 {
+				x = onnxgraph.UnknownDim()
+			}
+			s = append(s, x)
+		}
+		return s
+	}
+	if n := sizeOfVector(f); n >= 0 && n <= maxElems {
+		return unknowns(int(n))
+	}
+	return nil
+}
+
+var rangeOp = &op.Def{
+	Name: "Range", Versions: since(11), Attrs: attrs(aInt("stash_type")), In: op.Exactly(3), Out: op.Exactly(1),
+	Infer: inferRange,
+	Flow: op.Flows(func(c op.FlowCtx) error {
+		fixOut(c, 0, "elements count up")
+		return nil
+	}),
+	Grad: op.NotDifferentiable("its length depends on its inputs"), Lower: op.Primitive,
+}
+
+func inferRange(c *op.InferCtx) error {
+	d := c.I(0).DType()
+	c.Set(0, d, unknowns(1))
+	ints := [3][]int64{}
+	all := true
+	for i := range ints {
+		v, ok := intsOf(c.I(i))
+		all = all && ok && len(v) == 1
+		ints[i] = v
+	}
+	if all {
+		start, limit, step := ints[0][0], ints[1][0], ints[2][0]
+		if step == 0 {
+			return c.Errorf("", "step 0")
+		}
+		n := int64(max(0, math.Ceil(float64(limit-start)/float64(step))))
+		c.Set(0, d, onnxgraph.StaticShape(n))
+		if n <= maxElems {
+			v := make([]int64, n)
+			for i := range v {
+				v[i] = start + int64(i)*step
+			}
+			setInts(c, 0, v)
+		}
+		return nil
+	}
+	if sizeOf(c.I(2)) == onnxgraph.Known(1) {
+		c.Set(0, d, onnxgraph.Shape{subDims(sizeOf(c.I(1)), sizeOf(c.I(0)))})
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package ops
+
+import "ninox/onnxgraph"
+
+// convWeightGrad is dW[m, c, t] = Σ over samples n and positions o of
+// dY[n, m, o]·X[n, c, o·stride + t·dilation − pad]: again a convolution, of X
+// with dY as the kernel, in which the samples take the place of the input
+// channels, and stride and dilation change places.
+func (k calc) convWeightGrad(x, dy string, win window, group int64) string {
+	n := len(win.kernel)
+	if channels := k.Fact(x).Shape()[1]; group == 1 && n <= 2 && (!channels.IsKnown() || channels.Value >= leastChannelsLast) {
+		return k.weightGradChannelsLast(x, dy, win)
+	}
+	swap := append([]int64{1, 0}, upTo(2, n+2)...)
+	images := k.transpose(x, swap...) // [C, N, …]
+	if group > 1 {
+		images = k.groupedImages(x, n, group) // [C/group, group·N, …]
+	}
+	a := append(win.adjoint().attributes(), onnxgraph.IntAttr("group", group))
+	dw := k.Emit("Conv", []string{images, k.transpose(dy, swap...)}, a...) // [C/group, M, taps…]
+	return k.transpose(k.cropTaps(dw, 2, win), swap...)
+}
+
+// leastChannelsLast is the number of input channels from which on the
+// channels-last form of the weight gradient is the faster one: its inner loop
+// copies runs of channels.
+const leastChannelsLast = 8
+
+// weightGradChannelsLast makes the channels the last spatial axis of one
+// image, [1, N, …, C], with a kernel of extent 1 there. The result holds
+// all taps of all channels, so that the matrix product within has C·taps
+// columns instead of taps, and its columns are gathered in runs of C.
+//
+// Measured on ONNX Runtime 1.31.1 (2 threads, best of 15), against the plain
+// form [C, N, …]: 16→32 3x3 at 13x13, batch 128: 7.2 against 18.6 ms; 32→32:
+// 12.0 against 22.0; 64→64 at 7x7: 4.6 against 35; slices and one Gemm: 26,
+// 27 and 55 ms. With 1 or 3 channels the plain form wins (1.0 against 2.4 ms).
+func (k calc) weightGradChannelsLast(x, dy string, win window) string {
+	n := len(win.kernel)
+	last := append(append([]int64{0}, upTo(2, n+2)...), 1)
+	image := k.unsqueeze(k.transpose(x, last...), 0)
+	swap := append([]int64{1, 0}, upTo(2, n+2)...)
+	kernels := k.unsqueeze(k.transpose(dy, swap...), int64(n)+2)
+	w := win.adjoint()
+	pads := append(append(append([]int64{}, w.pads[:n]...), 0), append(w.pads[n:len(w.pads):len(w.pads)], 0)...)
+	w = window{strides: append(w.strides[:n:n], 1), dilations: append(w.dilations[:n:n], 1), pads: pads}
+	dw := k.Emit("Conv", []string{image, kernels}, w.attributes()...) // [1, M, taps…, C]
+	dw = k.squeeze(k.cropTaps(dw, 2, win), 0)
+	return k.transpose(dw, append([]int64{0, int64(n) + 1}, upTo(1, n+1)...)...)
+}
+
+// adjoint exchanges stride and dilation.
+func (w window) adjoint() window {
+	return window{strides: w.dilations, dilations: w.strides, pads: w.pads}
+}
+
+// cropTaps cuts the spatial axes, from axis first on, to the kernel's extents:
+// where the stride did not divide, there is more.
+func (k calc) cropTaps(dw string, first int, win window) string {
+	have := k.Fact(dw).Shape()
+	n := len(win.kernel)
+	exact := true
+	for i, d := range win.kernel {
+		exact = exact && have[first+i] == onnxgraph.Known(d)
+	}
+	if exact {
+		return dw
+	}
+	return k.Emit("Slice", []string{dw, k.vector(make([]int64, n)...), k.vector(win.kernel...), k.vector(upTo(first, first+n)...)})
+}
+
+// groupedImages reorders [N, group·C, …] to [C, group·N, …]: the images of a
+// grouped convolution whose channels are the samples.
+func (k calc) groupedImages(x string, n int, group int64) string {
+	per := onnxgraph.UnknownDim()
+	if c := k.Fact(x).Shape()[1]; c.IsKnown() {
+		per = onnxgraph.Known(c.Value / group)
+	}
+	split := k.two("Reshape", x, k.shapeWithTail(x, 2, 0, group, per.Value))
+	perm := append([]int64{2, 1, 0}, upTo(3, n+3)...)
+	moved := k.transpose(split, perm...) // [C, group, N, …]
+	return k.two("Reshape", moved, k.shapeWithTail(x, 2, per.Value, -1))
+}
+
+// shapeWithTail is a target for Reshape: lead, and the extents of x from an
+// axis on.
+func (k calc) shapeWithTail(x string, from int, lead ...int64) string {
+	s := k.Fact(x).Shape()
+	if tail, ok := s[from:].Static(); ok {
+		return k.vector(append(lead, tail...)...)
+	}
+	if from == len(s) {
+		return k.vector(lead...)
+	}
+	return k.Emit("Concat", []string{k.vector(lead...), k.slice(k.ShapeOf(x), 0, int64(from), int64(len(s)))}, onnxgraph.IntAttr("axis", 0))
+}

@@ -1,0 +1,326 @@
+package ops
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+)
+
+// maxElems is the number of elements up to which inference computes values.
+const maxElems = 4096
+
+// inferLike gives output 0 the type of input 0.
+func inferLike(c *op.InferCtx) error {
+	in := c.I(0)
+	c.Set(0, in.DType(), in.Shape().Clone())
+	return nil
+}
+
+// merged refines a by b where both describe the same tensor; nil where they
+// contradict each other.
+func merged(a, b onnxgraph.Shape) onnxgraph.Shape {
+	switch {
+	case a == nil:
+		return b.Clone()
+	case b == nil:
+		return a.Clone()
+	case len(a) != len(b):
+		return nil
+	}
+	out := a.Clone()
+	for i, d := range b {
+		switch {
+		case out[i].IsKnown() && d.IsKnown() && out[i] != d:
+			return nil
+		case !out[i].IsKnown() && (d.IsKnown() || out[i].Symbol == ""):
+			out[i] = d
+		}
+	}
+	return out
+}
+
+// broadcastDim is the extent of an axis on which a and b are broadcast; false
+// where they do not fit. A number above 1 wins over a symbol, which must then
+// be that number or 1.
+func broadcastDim(a, b onnxgraph.Dim) (onnxgraph.Dim, bool) {
+	one := onnxgraph.Known(1)
+	switch {
+	case a == one || a.Same(b):
+		return b, true
+	case b == one:
+		return a, true
+	case a.IsKnown() && b.IsKnown():
+		return a, false
+	case a.IsKnown():
+		return a, true
+	case b.IsKnown():
+		return b, true
+	}
+	return onnxgraph.UnknownDim(), true
+}
+
+// broadcast is the multidirectional broadcast of the shapes, nil where a rank
+// is unknown.
+func broadcast(c *op.InferCtx, shapes ...onnxgraph.Shape) (onnxgraph.Shape, error) {
+	out := onnxgraph.Shape{}
+	for _, s := range shapes {
+		if s == nil {
+			return nil, nil
+		}
+		long, short := out.Clone(), s
+		if len(s) > len(out) {
+			long, short = s.Clone(), out
+		}
+		for i := range short {
+			at := len(long) - len(short) + i
+			d, ok := broadcastDim(long[at], short[i])
+			if !ok {
+				return nil, c.Errorf("", "shapes %s and %s do not broadcast", out, s)
+			}
+			long[at] = d
+		}
+		out = long
+	}
+	return out, nil
+}
+
+// axesOf are the axes given by an attribute or, from some version on, by an
+// input: known is false where the input's value is not known, given where
+// neither is present.
+func axesOf(c *op.InferCtx, attr string, input int) (axes []int64, given, known bool) {
+	if a := c.Node.Attr(attr); a != nil {
+		return a.Ints, true, true
+	}
+	f := c.I(input)
+	if f == nil {
+		return nil, false, true
+	}
+	v, ok := intsOf(f)
+	return v, true, ok
+}
+
+// normalized maps axes to 0 … rank-1, and rejects doubles.
+func normalized(c *op.InferCtx, attr string, axes []int64, rank int) ([]int, error) {
+	out := make([]int, len(axes))
+	for i, a := range axes {
+		n, err := c.Axis(a, rank)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(out[:i], n) {
+			return nil, c.Errorf(attr, "axis %d is given twice", a)
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+// small says whether a fact's value may be computed with.
+func small(f *op.Fact) bool {
+	n, ok := product(f.Shape()), f.Shape() != nil
+	return ok && n.IsKnown() && n.Value <= maxElems
+}
+
+// intsOf are the elements of an integer or bool value, where each is known.
+func intsOf(f *op.Fact) ([]int64, bool) {
+	if f == nil || !f.DType().IsInteger() && f.DType() != onnxgraph.Bool || !small(f) {
+		return nil, false
+	}
+	return f.Ints()
+}
+
+// elemsOf are the elements of a scalar or vector as numbers or symbols.
+// Floating-point values take part where they are whole numbers, because
+// exporters compute sizes in floating point.
+func elemsOf(f *op.Fact) ([]onnxgraph.Dim, bool) {
+	if f == nil || f.Rank() < 0 || f.Rank() > 1 || !small(f) {
+		return nil, false
+	}
+	if f.Elems != nil {
+		return f.Elems, true
+	}
+	if v, ok := intsOf(f); ok {
+		return onnxgraph.StaticShape(v...), true
+	}
+	v, ok := floatsOf(f)
+	if !ok {
+		return nil, false
+	}
+	out := make([]onnxgraph.Dim, len(v))
+	for i, x := range v {
+		if x != math.Trunc(x) || math.Abs(x) > 1<<52 {
+			return nil, false
+		}
+		out[i] = onnxgraph.Known(int64(x))
+	}
+	return out, true
+}
+
+// floatsOf are the elements of a constant of floating-point type.
+func floatsOf(f *op.Fact) ([]float64, bool) {
+	if f == nil || f.Const == nil || !f.DType().IsFloat() || !small(f) {
+		return nil, false
+	}
+	v, err := f.Const.AsDoubles()
+	return v, err == nil
+}
+
+// setElems records the elements of output i, whose type is set: as a constant
+// where all are numbers.
+func setElems(c *op.InferCtx, i int, elems []onnxgraph.Dim) {
+	if i >= len(c.Out) || len(elems) > maxElems {
+		return
+	}
+	if v, ok := onnxgraph.Shape(elems).Static(); ok && elems != nil {
+		setInts(c, i, v)
+		return
+	}
+	c.Out[i].Elems = elems
+}
+
+// setInts records the value of output i, whose type and shape are set.
+func setInts(c *op.InferCtx, i int, v []int64) {
+	if i >= len(c.Out) || len(v) > maxElems {
+		return
+	}
+	f := make([]float64, len(v))
+	for k, x := range v {
+		f[k] = float64(x)
+	}
+	c.Out[i].Const = tensorOf(c.Out[i], v, f)
+}
+
+// setFloats records the value of output i, whose type and shape are set.
+func setFloats(c *op.InferCtx, i int, v []float64) {
+	if i < len(c.Out) && len(v) <= maxElems && c.Out[i].DType().IsFloat() {
+		c.Out[i].Const = tensorOf(c.Out[i], nil, v)
+	}
+}
+
+// tensorOf makes the value of a fact from integers or numbers, nil where the
+// shape is not that of the elements or the type has no encoding here.
+func tensorOf(f *op.Fact, ints []int64, floats []float64) *onnxgraph.Tensor {
+	dims, ok := f.Shape().Static()
+	if n := product(f.Shape()); !ok || n.Value != int64(len(floats)) {
+		return nil
+	}
+	t := &onnxgraph.Tensor{DType: f.DType(), Dims: dims, Data: []byte{}}
+	le := binary.LittleEndian
+	for i, x := range floats {
+		switch f.DType() {
+		case onnxgraph.Float:
+			t.Data = le.AppendUint32(t.Data, math.Float32bits(float32(x)))
+		case onnxgraph.Double:
+			t.Data = le.AppendUint64(t.Data, math.Float64bits(x))
+		case onnxgraph.Int64:
+			t.Data = le.AppendUint64(t.Data, uint64(ints[i]))
+		case onnxgraph.Int32:
+			t.Data = le.AppendUint32(t.Data, uint32(int32(ints[i])))
+		case onnxgraph.Bool:
+			t.Data = append(t.Data, byte(min(1, max(ints[i], -ints[i]))))
+		default:
+			return nil
+		}
+	}
+	return t
+}
+
+// folder computes one element of an elementwise operator from those of its
+// inputs. A nil function, or false, leaves the value unknown.
+type folder struct {
+	ints   func(x []int64) (int64, bool)
+	dims   func(x []onnxgraph.Dim) onnxgraph.Dim
+	floats func(x []float64) float64
+}
+
+// fold computes output 0, whose type and shape are set, where the inputs are
+// known well enough.
+func (f folder) fold(c *op.InferCtx) {
+	dims, static := c.Out[0].Shape().Static()
+	if len(c.Out) == 0 || !small(c.Out[0]) || !static {
+		return
+	}
+	if f.ints != nil && foldAll(c, dims, intsOf, f.ints, setInts) {
+		return
+	}
+	if f.dims != nil && len(dims) <= 1 && derived(c) {
+		ok := foldAll(c, dims, elemsOf, func(x []onnxgraph.Dim) (onnxgraph.Dim, bool) { return f.dims(x), true }, setElems)
+		if ok {
+			return
+		}
+	}
+	if f.floats != nil && derived(c) {
+		foldAll(c, dims, floatsOf, func(x []float64) (float64, bool) { return f.floats(x), true }, setFloats)
+	}
+}
+
+// derived says whether some input is a value that inference found, not a
+// parameter: what parameters alone make is left for the runtime, since it may
+// change in training.
+func derived(c *op.InferCtx) bool {
+	for _, in := range c.In {
+		if in != nil && !in.Param && (in.Const != nil || in.Elems != nil) {
+			return true
+		}
+	}
+	return false
+}
+
+// foldAll applies f to each element of the broadcast inputs.
+func foldAll[T any](c *op.InferCtx, dims []int64, read func(*op.Fact) ([]T, bool), f func([]T) (T, bool), set func(*op.InferCtx, int, []T)) bool {
+	values := make([][]T, len(c.In))
+	for i, in := range c.In {
+		v, ok := read(in)
+		if !ok {
+			return false
+		}
+		values[i] = v
+	}
+	n := product(onnxgraph.StaticShape(dims...)).Value
+	out := make([]T, n)
+	args := make([]T, len(values))
+	for k := range out {
+		for i, v := range values {
+			at := broadcastIndex(int64(k), dims, c.In[i].Shape())
+			if at >= int64(len(v)) {
+				return false
+			}
+			args[i] = v[at]
+		}
+		x, ok := f(args)
+		if !ok {
+			return false
+		}
+		out[k] = x
+	}
+	set(c, 0, out)
+	return true
+}
+
+// broadcastIndex maps element k of a tensor of the given extents to the
+// element of an input of shape s that broadcasting puts there.
+func broadcastIndex(k int64, dims []int64, s onnxgraph.Shape) int64 {
+	at, stride := int64(0), int64(1)
+	for a := len(dims) - 1; a >= 0; a-- {
+		pos := k % dims[a]
+		k /= dims[a]
+		if i := a - (len(dims) - len(s)); i >= 0 {
+			if s[i].Value > 1 {
+				at += pos * stride
+			}
+			stride *= max(s[i].Value, 1)
+		}
+	}
+	return at
+}
+
+// sizeOf is the number that element 0 of an input is, as a dim.
+func sizeOf(f *op.Fact) onnxgraph.Dim {
+	if v, ok := elemsOf(f); ok && len(v) > 0 {
+		return v[0]
+	}
+	return onnxgraph.UnknownDim()
+}
