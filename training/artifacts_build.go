@@ -118,6 +118,7 @@ func (b *builder) build(m *onnxgraph.Model) error {
 	}
 	training := copyModel(eval)
 	buffers := trainingMode(training)
+	evalMode(eval)
 	g.Outputs = append([]*onnxgraph.Value{{Name: b.art.LossName, Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{})}}, g.Outputs...)
 
 	if facts, err = infer.Run(training, b.reg, infer.Options{}); err != nil {

@@ -40,7 +40,8 @@ func (e *Executor) probe(ctx context.Context, batch map[string]*ort.Value) (int,
 	if n == 0 {
 		n = e.opts.Threads
 	}
-	if n <= 1 || e.art.LossKind == "" || len(e.art.Buffers) > 0 || samples(batch) < int64(n*minPart) || !e.splittable(batch) {
+	n = min(n, int(samples(batch)/minPart))
+	if n <= 1 || e.art.LossKind == "" || len(e.art.Buffers) > 0 || !e.splittable(batch) {
 		return 1, nil
 	}
 	same, err := e.sameGradients(ctx, n, batch)

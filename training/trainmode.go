@@ -1,6 +1,10 @@
 package training
 
-import "ninox/onnxgraph"
+import (
+	"slices"
+
+	"ninox/onnxgraph"
+)
 
 // trainingMode switches the operators that behave differently in training:
 // Dropout drops, BatchNormalization uses the statistics of the batch. It
@@ -55,5 +59,25 @@ func raiseOpset(m *onnxgraph.Model) {
 		if o.Domain == "" && o.Version == 13 {
 			m.Opsets[i].Version = 14
 		}
+	}
+}
+
+// evalMode takes models that were exported while training back to inference:
+// Dropout passes everything, BatchNormalization uses the running statistics.
+func evalMode(m *onnxgraph.Model) {
+	for i, n := range m.Graph.Nodes {
+		c := *n
+		switch {
+		case n.Domain != "":
+			continue
+		case n.OpType == "Dropout" && n.Input(2) != "":
+			c.Inputs = n.Inputs[:2]
+		case n.OpType == "BatchNormalization" && n.Int("training_mode", 0) != 0:
+			c.Outputs = n.Outputs[:1]
+			c.Attrs = slices.DeleteFunc(slices.Clone(n.Attrs), func(a *onnxgraph.Attribute) bool { return a.Name == "training_mode" })
+		default:
+			continue
+		}
+		m.Graph.Nodes[i] = &c
 	}
 }

@@ -18,7 +18,7 @@ func (e *engine) finish(res *Result, o Options) {
 	for _, n := range slices.Backward(e.Emitted) {
 		if anyOf(n.Outputs, live) {
 			kept = append(kept, n)
-			for _, in := range n.Inputs {
+			for _, in := range n.Reads() {
 				live[in] = true
 			}
 		}
@@ -82,8 +82,8 @@ func (e *engine) rename(nodes []*onnxgraph.Node, res *Result) {
 	for _, v := range values {
 		claim(e.total[v], v)
 	}
+	renameReads(nodes, names)
 	for _, n := range nodes {
-		substitute(n.Inputs, names)
 		substitute(n.Outputs, names)
 	}
 	for old, name := range names {
@@ -92,6 +92,21 @@ func (e *engine) rename(nodes []*onnxgraph.Node, res *Result) {
 	for v, grad := range res.Grads {
 		if name, ok := names[grad]; ok {
 			res.Grads[v] = name
+		}
+	}
+}
+
+// renameReads renames what nodes and their subgraphs read.
+func renameReads(nodes []*onnxgraph.Node, names map[string]string) {
+	for _, n := range nodes {
+		substitute(n.Inputs, names)
+		for _, g := range n.Subgraphs() {
+			renameReads(g.Nodes, names)
+			for _, v := range g.Outputs {
+				if to, ok := names[v.Name]; ok {
+					v.Name = to
+				}
+			}
 		}
 	}
 }
