@@ -5,7 +5,8 @@ import "ninox/onnxgraph/op"
 // activationGrads are backward operators of activations: by the output Y, or,
 // for the Gelu family, by the input X.
 var activationGrads = []*op.Def{
-	byOutput("ReluGrad", nil, func(k lowCalc, y string) string { return k.one("Sign", y) }),
+	// Upstream passes the output or, where that is not kept, the input.
+	byOutput("ReluGrad", nil, func(k lowCalc, y string) string { return k.one("Sign", k.one("Relu", y)) }),
 	byOutput("LeakyReluGrad", attrs(aFloat("alpha")), func(k lowCalc, y string) string {
 		alpha := k.ScalarLike(y, float64(k.Node().Float("alpha", 0.01)))
 		return k.where(k.two("Greater", y, k.ScalarLike(y, 0)), k.ScalarLike(y, 1), alpha)

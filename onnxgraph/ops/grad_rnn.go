@@ -32,10 +32,10 @@ var rnnGrads = []*op.Def{
 		u.SetO(2, u.sequence(r.gates))
 		return nil
 	}),
-	training("LSTMGrad", op.Between(9, 12), op.Between(1, 7), append(attrs(aInt("input_forget")), rnnAttrs...), func(c *op.InferCtx) error {
+	training("LSTMGrad", op.Between(3, 12), op.Between(1, 7), append(attrs(aInt("input_forget")), rnnAttrs...), func(c *op.InferCtx) error {
 		return inferRNNGrad(c, 4, []int{0, 1, 2, -1, 4, 5})
 	}, lowerLSTMGrad),
-	training("GRUGrad", op.Between(8, 10), op.Between(1, 5), append(attrs(aInt("linear_before_reset")), rnnAttrs...), func(c *op.InferCtx) error {
+	training("GRUGrad", op.Between(3, 10), op.Between(1, 5), append(attrs(aInt("linear_before_reset")), rnnAttrs...), func(c *op.InferCtx) error {
 		return inferRNNGrad(c, 3, []int{0, 1, 2, -1, 5})
 	}, lowerGRUGrad),
 }
