@@ -1,0 +1,272 @@
+package neuralgraph
+
+import (
+	"math"
+	"sort"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// positionWidth is the number of Laplacian features of a node.
+const positionWidth = 8
+
+// Positions gives every node 8 features, row-major [Nodes, 8]: eigenvectors of
+// the symmetric normalized Laplacian of the undirected, unweighted simple graph
+// without self-loops, for its smallest eigenvalues, ascending, the very first
+// dropped. Columns have unit norm and the sign that makes the sum of the
+// entries positive, or where it vanishes the sum of their cubes. Where an
+// eigenvalue is repeated any orthonormal basis of its space would do; the one
+// returned depends on the graph alone. Graphs of fewer than 9 nodes leave the
+// last columns zero.
+//
+// The eigenvectors are found without ever writing the matrix down. Nodes that
+// no block tells apart form cells, and cells of equal degree an equitable
+// partition, so the space splits in two invariant parts. Vectors that are
+// constant on every cell obey a matrix of the size of the number of cells.
+// Vectors that sum to zero on every cell see no dense block at all, only the
+// one-to-one links; there the matrix is a small one, of the cells that links
+// chain together, times the identity.
+func (n *NiNo) Positions() []float32 {
+	out := make([]float32, n.Nodes*positionWidth)
+	if n.Nodes == 0 {
+		return out
+	}
+	c := n.cellsOf()
+	pairs := c.spectrum(positionWidth + 1)
+	for j := 1; j < len(pairs) && j <= positionWidth; j++ {
+		v := pairs[j].vector
+		s := signOf(v)
+		for u, x := range v {
+			out[u*positionWidth+j-1] = float32(s * x)
+		}
+	}
+	return out
+}
+
+// eigenpair belongs to D^(-1/2) A D^(-1/2), whose largest eigenvalues are 1
+// minus the smallest ones of the Laplacian.
+type eigenpair struct {
+	value  float64
+	vector []float64
+}
+
+// spectrum finds the pairs of the largest eigenvalues, descending.
+func (c *cellGraph) spectrum(count int) []eigenpair {
+	chains, ok := c.chains()
+	if !ok {
+		// Links close to cycles that permute the nodes: no short cut.
+		return largest(c.nodes, count, c.multiply)
+	}
+	pairs := c.constantPairs(count)
+	for _, ch := range chains {
+		pairs = append(pairs, c.chainPairs(ch, count)...)
+	}
+	// Cell-constant vectors come first among equals.
+	rank := func(p eigenpair) float64 { return math.Round(p.value * 1e11) }
+	sort.SliceStable(pairs, func(i, j int) bool { return rank(pairs[i]) > rank(pairs[j]) })
+	return pairs[:min(count, len(pairs))]
+}
+
+// constantPairs are the pairs whose vectors are constant on cells.
+func (c *cellGraph) constantPairs(count int) []eigenpair {
+	root := make([]float64, len(c.cells))
+	for k, nodes := range c.cells {
+		root[k] = math.Sqrt(float64(len(nodes)))
+	}
+	pairs := largest(len(c.cells), count, func(y, x []float64) {
+		for k := range y {
+			s := 0.0
+			for _, q := range c.dense[k] {
+				if int(q) == k {
+					s += c.weight(k) * x[k] * (root[k] - 1/root[k])
+				} else {
+					s += c.weight(int(q)) * x[q] * root[q]
+				}
+			}
+			s *= root[k]
+			for _, l := range c.linked[k] {
+				s += c.weight(l.to) * x[l.to]
+			}
+			y[k] = s * c.weight(k)
+		}
+	})
+	for i := range pairs {
+		lifted := make([]float64, c.nodes)
+		for k, nodes := range c.cells {
+			for _, u := range nodes {
+				lifted[u] = pairs[i].vector[k] / root[k]
+			}
+		}
+		pairs[i].vector = lifted
+	}
+	return pairs
+}
+
+// chain is a set of cells that links join, with their nodes aligned: the nodes
+// at equal places of order are joined.
+type chain struct {
+	cells []int
+	order [][]int32
+}
+
+// chains finds the cells that links join; false where going round a cycle of
+// links permutes the nodes.
+func (c *cellGraph) chains() ([]chain, bool) {
+	place := make([][]int32, len(c.cells)) // by cell: the place in the chain's order of each of its nodes
+	var out []chain
+	for k := range c.cells {
+		if place[k] != nil {
+			continue
+		}
+		place[k] = make([]int32, len(c.cells[k]))
+		for i := range place[k] {
+			place[k][i] = int32(i)
+		}
+		ch := chain{cells: []int{k}}
+		for head := 0; head < len(ch.cells); head++ {
+			p := ch.cells[head]
+			for _, l := range c.linked[p] {
+				there := make([]int32, len(l.perm))
+				for i := range there {
+					there[i] = -1
+				}
+				for i, j := range l.perm {
+					if there[j] >= 0 {
+						return nil, false
+					}
+					there[j] = place[p][i]
+				}
+				if place[l.to] == nil {
+					place[l.to] = there
+					ch.cells = append(ch.cells, l.to)
+					continue
+				}
+				for i, want := range place[l.to] {
+					if there[i] != want {
+						return nil, false
+					}
+				}
+			}
+		}
+		for _, p := range ch.cells {
+			order := make([]int32, len(c.cells[p]))
+			for i, at := range place[p] {
+				order[at] = c.cells[p][i]
+			}
+			ch.order = append(ch.order, order)
+		}
+		out = append(out, ch)
+	}
+	return out, true
+}
+
+// chainPairs are the pairs whose vectors sum to zero on every cell and live on
+// one chain: each pair of its small matrix, times each of the n-1 vectors of an
+// orthonormal basis of the zero-sum vectors (cosines).
+func (c *cellGraph) chainPairs(ch chain, count int) []eigenpair {
+	n := len(ch.order[0])
+	if n < 2 {
+		return nil
+	}
+	at := map[int]int{}
+	for i, k := range ch.cells {
+		at[k] = i
+	}
+	small := largest(len(ch.cells), count, func(y, x []float64) {
+		for i, k := range ch.cells {
+			s := 0.0
+			for _, q := range c.dense[k] {
+				if int(q) == k {
+					s -= c.weight(k) * x[i]
+				}
+			}
+			for _, l := range c.linked[k] {
+				s += c.weight(l.to) * x[at[l.to]]
+			}
+			y[i] = s * c.weight(k)
+		}
+	})
+	var out []eigenpair
+	for _, p := range small {
+		for j := 1; j < n && j <= count; j++ {
+			v := make([]float64, c.nodes)
+			for i := range n {
+				z := math.Sqrt(2/float64(n)) * math.Cos(math.Pi*float64(j)*(float64(i)+0.5)/float64(n))
+				for m, order := range ch.order {
+					v[order[i]] = p.vector[m] * z
+				}
+			}
+			out = append(out, eigenpair{p.value, v})
+		}
+	}
+	return out
+}
+
+// signOf is the sign that makes the sum of the entries positive, or where it
+// vanishes the sum of their cubes, or else the first entry.
+func signOf(v []float64) float64 {
+	sum, cubes := 0.0, 0.0
+	for _, x := range v {
+		sum += x
+		cubes += x * x * x
+	}
+	const tiny = 1e-9
+	switch {
+	case math.Abs(sum) > tiny:
+		return math.Copysign(1, sum)
+	case math.Abs(cubes) > tiny:
+		return math.Copysign(1, cubes)
+	}
+	for _, x := range v {
+		if math.Abs(x) > tiny {
+			return math.Copysign(1, x)
+		}
+	}
+	return 1
+}
+
+func inverseRoot(d float64) float64 {
+	if d == 0 {
+		return 0
+	}
+	return 1 / math.Sqrt(d)
+}
+
+// denseLimit is the size up to which the dense eigensolver is used.
+const denseLimit = 400
+
+// largest finds the pairs of the count largest eigenvalues of a symmetric
+// matrix that is known by its products, descending.
+func largest(n, count int, multiply func(y, x []float64)) []eigenpair {
+	count = min(n, count)
+	if n > denseLimit {
+		return lanczos(n, count, multiply)
+	}
+	m := mat.NewSymDense(n, nil)
+	x, y := make([]float64, n), make([]float64, n)
+	for j := range n {
+		x[j] = 1
+		multiply(y, x)
+		x[j] = 0
+		for i := 0; i <= j; i++ {
+			m.SetSym(i, j, y[i])
+		}
+	}
+	return densePairs(m, n, count)
+}
+
+func densePairs(m *mat.SymDense, n, count int) []eigenpair {
+	var e mat.EigenSym
+	if !e.Factorize(m, true) {
+		return nil // a symmetric matrix without NaN always factorizes
+	}
+	values := e.Values(nil)
+	var vectors mat.Dense
+	e.VectorsTo(&vectors)
+	out := make([]eigenpair, count)
+	for i := range out {
+		col := n - 1 - i
+		out[i] = eigenpair{values[col], mat.Col(nil, col, &vectors)}
+	}
+	return out
+}
