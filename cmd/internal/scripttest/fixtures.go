@@ -25,14 +25,16 @@ const (
 //
 //	mlp.onnx      x [batch,4] → 8 → ReLU → scores [batch,3]; fc1.weight, fc1.bias, fc2.weight, fc2.bias
 //	fixed.onnx    the same with batches of 16
+//	blocked.onnx  the same with a node "wall" behind the ReLU that no gradient passes
 //	unknown.onnx  two operators that no one knows
 //	train.npz     x [96,4], labels [96]: the class is the largest of the first three features
 //	wrong.npz     x has 5 features
 //	huge.npz      features so large that the loss overflows
 func Fixtures(dir string) error {
 	for name, m := range map[string]func() (*onnxgraph.Model, error){
-		"mlp.onnx":     func() (*onnxgraph.Model, error) { return mlp(onnxgraph.Sym("batch")) },
-		"fixed.onnx":   func() (*onnxgraph.Model, error) { return mlp(onnxgraph.Known(16)) },
+		"mlp.onnx":     func() (*onnxgraph.Model, error) { return mlp(onnxgraph.Sym("batch"), false) },
+		"fixed.onnx":   func() (*onnxgraph.Model, error) { return mlp(onnxgraph.Known(16), false) },
+		"blocked.onnx": func() (*onnxgraph.Model, error) { return mlp(onnxgraph.Sym("batch"), true) },
 		"unknown.onnx": unknown,
 	} {
 		model, err := m()
@@ -54,7 +56,7 @@ func Fixtures(dir string) error {
 	return nil
 }
 
-func mlp(batch onnxgraph.Dim) (*onnxgraph.Model, error) {
+func mlp(batch onnxgraph.Dim, wall bool) (*onnxgraph.Model, error) {
 	b := onnxgraph.NewBuilder("mlp", 17)
 	rng := rand.New(rand.NewPCG(1, 2))
 	layer := func(name, x string, in, out int64) string {
@@ -68,12 +70,26 @@ func mlp(batch onnxgraph.Dim) (*onnxgraph.Model, error) {
 	}
 	x := b.Input("x", onnxgraph.Float, onnxgraph.Shape{batch, onnxgraph.Known(features)})
 	h := b.Named("relu", "Relu", []string{layer("fc1", x, features, hidden)})
+	if wall {
+		cond := b.Input("cond", onnxgraph.Bool, onnxgraph.Shape{})
+		h = b.Named("wall", "If", []string{cond}, onnxgraph.GraphAttr("then_branch", branch(h, "Identity")), onnxgraph.GraphAttr("else_branch", branch(h, "Neg")))
+	}
 	b.Output(layer("fc2", h, hidden, classes), onnxgraph.Float, onnxgraph.Shape{batch, onnxgraph.Known(classes)})
 	return b.Model()
 }
 
+// branch is a subgraph that applies one operator to an outer value.
+func branch(value, opType string) *onnxgraph.Graph {
+	out := opType + "_out"
+	return &onnxgraph.Graph{
+		Name:    opType,
+		Nodes:   []*onnxgraph.Node{{Name: opType, OpType: opType, Inputs: []string{value}, Outputs: []string{out}}},
+		Outputs: []*onnxgraph.Value{{Name: out, Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("batch"), onnxgraph.Known(hidden)})}},
+	}
+}
+
 func unknown() (*onnxgraph.Model, error) {
-	m, err := mlp(onnxgraph.Sym("batch"))
+	m, err := mlp(onnxgraph.Sym("batch"), false)
 	if err != nil {
 		return nil, err
 	}

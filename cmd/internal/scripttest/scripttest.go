@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	goruntime "runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,12 +41,13 @@ func Run(t *testing.T, dir string) {
 	})
 	shared := findShared()
 	testscript.Run(t, testscript.Params{
-		Dir:                 dir,
-		RequireUniqueNames:  true,
-		RequireExplicitExec: true,
+		Dir:                dir,
+		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("FIXTURES", fixtures)
 			e.Setenv("SHARED", shared)
+			e.Setenv("GOOS", goruntime.GOOS)
+			e.Setenv("GOARCH", goruntime.GOARCH)
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, ".cache"))
 			if path, err := library(); err == nil {
 				e.Setenv("NINOX_ORT_LIB", path)
