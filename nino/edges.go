@@ -29,8 +29,8 @@ const (
 // neighbours could be multiplied out: then rounding is the reference's too. The
 // step has the fast form (TileModels).
 func EdgesModel(w *Weights, opset int64) (*onnxgraph.Model, error) {
-	if opset < minOpset {
-		return nil, fmt.Errorf("nino export: opset %d, the network needs %d or later", opset, minOpset)
+	if opset < MinOpset || opset > MaxOpset {
+		return nil, fmt.Errorf("nino export: opset %d, expected %d to %d", opset, MinOpset, MaxOpset)
 	}
 	e := newEmitter("nino", opset)
 	if w.Variant == VariantMLP {

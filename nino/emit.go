@@ -7,11 +7,13 @@ import (
 	"ninox/onnxgraph"
 )
 
-// DefaultOpset is the operator set of exported networks.
-const DefaultOpset = 18
-
-// minOpset is the first operator set with a ScatterElements that adds.
-const minOpset = 16
+// Operator sets of exported networks. The first whose ScatterElements adds is
+// the least.
+const (
+	DefaultOpset = 18
+	MinOpset     = 16
+	MaxOpset     = 23
+)
 
 // emitter writes the parts that the network's models share.
 type emitter struct {

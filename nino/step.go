@@ -75,6 +75,9 @@ func (n *Nowcaster) Context() int { return n.config.Context }
 // Horizons is the furthest horizon.
 func (n *Nowcaster) Horizons() int { return n.config.Horizons }
 
+// Edges is the number of edges of the graph, self-loops included.
+func (n *Nowcaster) Edges() int { return n.plan.edges }
+
 // Nowcast predicts the parameters k intervals after the newest of the states,
 // which come at equal intervals, oldest first. Arrays that are not parameters
 // of the graph are copied from the newest state.

@@ -1,0 +1,87 @@
+// Package nino implements `ninox nino`: weights of the NiNo network, the
+// network as ONNX, and single nowcasts over checkpoints of any framework.
+package nino
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"ninox/cmd/internal/app"
+	"ninox/nino"
+)
+
+// NewCommand is `ninox nino` with its verbs.
+func NewCommand(a *app.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "nino",
+		Short: "NiNo weights, the network as ONNX, and single nowcasts",
+		Long: `NiNo predicts where parameters will be many training steps later, from their past five states
+and the neural graph of the model. ninox carries no weights: 'ninox nino import' makes them from
+the files that the paper's authors publish.`,
+	}
+	cmd.AddCommand(newImport(a, runImport), newInfo(a, runInfo), newExport(a, runExport), newStep(a, runStep))
+	return cmd
+}
+
+// needWeights adds a fault where --weights is missing.
+func needWeights(f *app.Faults, path string) {
+	if path == "" {
+		f.Addf("--weights W is missing: ninox carries no weights; 'ninox nino import nino.pt -o W' makes them from the reference's file")
+	}
+}
+
+// checkOutput refuses to replace a file unless forced, before any work is done.
+func checkOutput(path string, force bool) error {
+	if force {
+		return nil
+	}
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return fmt.Errorf("%s exists; --force replaces it", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return nil
+}
+
+// Description is the machine-readable description of weights.
+type Description struct {
+	Path string `json:"path"`
+	nino.Config
+	Parameters int               `json:"parameters"` // weights of the network
+	Tensors    int               `json:"tensors"`
+	Settings   map[string]string `json:"settings"` // of the reference's network, as stored
+}
+
+func describe(path string, w *nino.Weights) Description {
+	return Description{Path: path, Config: w.Config, Parameters: w.Parameters(), Tensors: w.Tensors.Len(), Settings: w.Args}
+}
+
+// printDescription prints a description for people.
+func printDescription(a *app.App, d Description) error {
+	name := "NiNo (message passing over the neural graph)"
+	if d.Variant == nino.VariantMLP {
+		name = "WNN+ (each parameter by itself)"
+	}
+	positions := "none"
+	if d.Positions > 0 {
+		positions = fmt.Sprintf("%d Laplacian features", d.Positions)
+	}
+	if d.Words > 0 {
+		positions += fmt.Sprintf(", word positions of %d tokens", d.Words-1)
+	}
+	_, err := fmt.Fprintf(a.Out, `weights     %s
+network     %s
+size        %d layers of width %d, %d weights in %d tensors
+context     %d past states
+horizons    1 to %d (in intervals between states)
+edges       %d taps, %d types
+nodes       %s
+scaling     %s
+`, d.Path, name, d.Layers, d.Width, d.Parameters, d.Tensors, d.Context, d.Horizons, d.Taps, d.EdgeTypes, positions, d.Scaling)
+	return err
+}
