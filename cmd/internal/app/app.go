@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"ninox/onnxgraph/infer"
+	"ninox/onnxgraph/op"
 	ort "ninox/runtime"
 	"ninox/training"
 	"ninox/training/autodiff"
@@ -102,12 +103,13 @@ func ExitCode(err error) int {
 	var unsupported *infer.UnsupportedError
 	var refused *autodiff.RefusalError
 	var opset *autodiff.OpsetError
+	var node *op.NodeError
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &usage):
 		return ExitUsage
-	case errors.As(err, &unsupported), errors.As(err, &refused), errors.As(err, &opset), errors.Is(err, ErrCertificate):
+	case errors.As(err, &unsupported), errors.As(err, &refused), errors.As(err, &opset), errors.As(err, &node), errors.Is(err, ErrCertificate):
 		return ExitUnsupported
 	case errors.Is(err, training.ErrInterrupted):
 		return ExitInterrupted

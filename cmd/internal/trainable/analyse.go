@@ -1,8 +1,6 @@
 package trainable
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -161,36 +159,4 @@ func stateOf(name string, art *training.Artifacts) string {
 		return Frozen
 	}
 	return Constant
-}
-
-// build derives training artifacts, as often as it takes to leave out every
-// parameter that an operator blocks. The artifacts are nil where nothing is left
-// to train.
-func build(m *onnxgraph.Model, o job.ModelOptions) (*training.Artifacts, map[string][]autodiff.Blocker, error) {
-	// Which parameters gradients reach does not depend on the loss, and this one
-	// takes outputs of every shape.
-	o.Loss = cmp.Or(o.Loss, training.MSE)
-	blockers := map[string][]autodiff.Blocker{}
-	for {
-		art, err := o.Artifacts(m, 0)
-		var refused *autodiff.RefusalError
-		switch {
-		case errors.Is(err, training.ErrNothingToTrain):
-			return nil, blockers, nil
-		case !errors.As(err, &refused):
-			return art, blockers, err
-		}
-		known := len(blockers)
-		for _, b := range refused.Blockers {
-			for _, p := range b.Params {
-				if len(blockers[p]) == 0 {
-					o.Freeze = append(slices.Clone(o.Freeze), p)
-				}
-				blockers[p] = append(blockers[p], b)
-			}
-		}
-		if len(blockers) == known {
-			return nil, nil, err
-		}
-	}
 }
