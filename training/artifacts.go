@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -153,6 +154,11 @@ func (a *Artifacts) Inference(state *weights.Set) (*onnxgraph.Model, error) {
 		}
 	}
 	return m, nil
+}
+
+// hasOutputs says whether the eval model computes anything besides the loss.
+func (a *Artifacts) hasOutputs() bool {
+	return slices.ContainsFunc(a.Eval.Graph.Outputs, func(v *onnxgraph.Value) bool { return v.Name != a.LossName })
 }
 
 func keepValues(values []*onnxgraph.Value, keep func(name string) bool) []*onnxgraph.Value {

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"ninox/onnxgraph"
+	"ninox/onnxgraph/infer"
+	"ninox/onnxgraph/ops"
 )
 
 // LoadArtifacts reads the four files from dir: those that Artifacts.Write
@@ -132,7 +134,85 @@ func (a *Artifacts) readOfficial() error {
 		return err
 	}
 	a.Optimizer = optimizerModel(a.Config, a.Params, a.Training.OpsetVersion(""))
-	return a.readInterface()
+	if err := a.readInterface(); err != nil {
+		return err
+	}
+	return a.exposeOutput()
+}
+
+// exposeOutput finds the model output that the loss judges and makes it an
+// output of the eval model, which upstream gives none besides the loss unless
+// asked to. It is the value through which alone the loss depends on anything
+// but the labels; where there is no such value, the model stays as it is.
+func (a *Artifacts) exposeOutput() error {
+	g := a.Eval.Graph
+	facts, err := infer.Run(a.Eval, ops.Registry(), infer.Options{})
+	if err != nil {
+		return err
+	}
+	name := judged(g, a.Labels, a.LossName)
+	f := facts.Fact(name)
+	if f.Rank() < 0 || f.DType() != onnxgraph.Float {
+		return nil
+	}
+	a.Output = name
+	if !slices.ContainsFunc(g.Outputs, func(v *onnxgraph.Value) bool { return v.Name == name }) {
+		g.Outputs = append(g.Outputs, &onnxgraph.Value{Name: name, Type: f.Type})
+	}
+	return nil
+}
+
+// judged is the value that depends on no label and on which every other such
+// value that meets the labels on the way to the loss depends; "" where there is
+// none.
+func judged(g *onnxgraph.Graph, labels, loss string) string {
+	labelled := map[string]bool{labels: true}
+	for _, n := range g.Nodes {
+		if slices.ContainsFunc(n.Reads(), func(in string) bool { return labelled[in] }) {
+			for _, out := range n.Outputs {
+				labelled[out] = out != ""
+			}
+		}
+	}
+	needed := map[string]bool{loss: true}
+	met := map[string]bool{} // where unlabelled values enter the labelled part
+	computed := map[string]bool{}
+	for _, n := range slices.Backward(g.Nodes) {
+		for _, out := range n.Outputs {
+			computed[out] = true
+		}
+		if !slices.ContainsFunc(n.Outputs, func(out string) bool { return needed[out] && labelled[out] }) {
+			continue
+		}
+		for _, in := range n.Reads() {
+			needed[in] = true
+			met[in] = met[in] || !labelled[in]
+		}
+	}
+	for _, n := range g.Nodes { // in order: the first computed value that was met comes before all others
+		for _, out := range n.Outputs {
+			if met[out] && computed[out] && dominates(g, out, met) {
+				return out
+			}
+		}
+	}
+	return ""
+}
+
+// dominates says whether every computed value of a set is the given one or
+// depends on it.
+func dominates(g *onnxgraph.Graph, value string, set map[string]bool) bool {
+	after := map[string]bool{value: true}
+	for _, n := range g.Nodes {
+		depends := slices.ContainsFunc(n.Reads(), func(in string) bool { return after[in] })
+		for _, out := range n.Outputs {
+			after[out] = after[out] || depends
+			if set[out] && !after[out] {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // officialOptimizer reads the configuration from the optimizer model's nodes.

@@ -38,6 +38,7 @@ type loop struct {
 	Config
 	config   *runConfig
 	train    data.Dataset // bound to the inputs
+	perBatch int          // samples of train per batch
 	loader   *data.Loader
 	eval     *evaluator // nil without test data
 	metrics  *metricsWriter
@@ -96,6 +97,10 @@ func newLoop(c Config) (*loop, error) {
 	if l.train, err = data.Bind(c.Train, c.Inputs); err != nil {
 		return nil, err
 	}
+	unit := data.Unit(l.train)
+	if l.perBatch = c.Batch / unit; c.Batch%unit != 0 {
+		return nil, fmt.Errorf("data %s: batches of %d, but %d rows belong together", l.train.Name(), c.Batch, unit)
+	}
 	if c.Test != nil {
 		if l.eval, err = newEvaluator(&l.Config); err != nil {
 			return nil, err
@@ -119,7 +124,7 @@ func newLoop(c Config) (*loop, error) {
 		return nil, err
 	}
 	l.loader, err = data.NewLoader(l.train, data.LoaderOptions{
-		Batch: c.Batch, Shuffle: !c.NoShuffle, Seed: c.Seed, Start: int64(l.step) * int64(c.Accumulate), Hold: c.Accumulate,
+		Batch: l.perBatch, Shuffle: !c.NoShuffle, Seed: c.Seed, Start: int64(l.step) * int64(c.Accumulate), Hold: c.Accumulate,
 	})
 	if err != nil {
 		return nil, errors.Join(err, l.metrics.close())
@@ -358,7 +363,7 @@ func (l *loop) batchValues(b *data.Batch) (map[string]*ort.Value, error) {
 	if v, ok := l.values[b]; ok {
 		return v, nil
 	}
-	v, err := valuesOf(b, l.Batch)
+	v, err := valuesOf(b, l.perBatch)
 	if err != nil {
 		return nil, err
 	}

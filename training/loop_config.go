@@ -96,7 +96,7 @@ type Config struct {
 	Test   data.Dataset       // nil: no evaluation
 
 	Steps      int    // required
-	Batch      int    // samples; default 128
+	Batch      int    // samples, or rows of the longest array where they differ (data.Unit); default 128
 	Accumulate int    // batches per step; default 1
 	NoShuffle  bool   // take the samples in their own order
 	Seed       uint64 // of the order of the samples

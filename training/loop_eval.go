@@ -18,7 +18,7 @@ const defaultEvalBatch = 1000
 type evaluator struct {
 	trainer Stepper
 	data    data.Dataset
-	batch   int
+	batch   int    // samples
 	whole   bool   // the model's batch size is fixed: the remainder is left out
 	logits  string // "" to look for it
 	labels  int    // column of the class labels, -1 where there is none
@@ -33,9 +33,10 @@ func newEvaluator(c *Config) (*evaluator, error) {
 	if e.batch == 0 {
 		e.batch = defaultEvalBatch
 	}
-	for _, in := range c.Inputs {
+	e.batch = max(1, e.batch/data.Unit(d))
+	for i, in := range c.Inputs {
 		if s := in.Type.Shape; len(s) > 0 && s[0].IsKnown() {
-			e.batch, e.whole = int(s[0].Value), true
+			e.batch, e.whole = max(1, int(s[0].Value)/d.Columns()[i].RowsOf(1)), true
 		}
 	}
 	e.batch = min(e.batch, d.Len())
@@ -69,7 +70,7 @@ func (e *evaluator) run(ctx context.Context) (Evaluation, error) {
 		samples += n
 		if ok >= 0 {
 			correct += ok
-			judged += n
+			judged += e.data.Columns()[e.labels].RowsOf(n)
 		}
 	}
 	out := Evaluation{Loss: loss / float64(samples)}
@@ -101,19 +102,20 @@ func (e *evaluator) one(ctx context.Context, at, n int) (loss float64, correct i
 		return 0, 0, err
 	}
 	defer closeValues(out)
-	logits := e.findLogits(out, n)
+	if e.labels < 0 {
+		return loss, -1, nil
+	}
+	labels := b.Buffers[e.labels].Int64s
+	logits := e.findLogits(out, len(labels))
 	if logits == nil {
 		return loss, -1, nil
 	}
-	return loss, countCorrect(logits.Floats(), b.Buffers[e.labels].Int64s), nil
+	return loss, countCorrect(logits.Floats(), labels), nil
 }
 
-// findLogits is the output of shape [n, classes], nil where there is none or
-// where several could be meant.
+// findLogits is the output of shape [n, classes] for n labels, nil where there
+// is none or where several could be meant.
 func (e *evaluator) findLogits(out map[string]*ort.Value, n int) *ort.Value {
-	if e.labels < 0 {
-		return nil
-	}
 	isLogits := func(v *ort.Value) bool {
 		d := v.Dims()
 		return v.DType() == onnxgraph.Float && len(d) == 2 && d[0] == int64(n) && d[1] > 1
@@ -161,7 +163,7 @@ func countCorrect(logits []float32, labels []int64) int {
 func valuesOf(b *data.Batch, n int) (map[string]*ort.Value, error) {
 	out := make(map[string]*ort.Value, len(b.Columns))
 	for i, c := range b.Columns {
-		dims := append([]int64{int64(n)}, c.Shape...)
+		dims := append([]int64{int64(c.RowsOf(n))}, c.Shape...)
 		var v *ort.Value
 		var err error
 		if c.DType == onnxgraph.Int64 {

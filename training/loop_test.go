@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ninox/onnxgraph/weights"
+	"ninox/training/data"
 )
 
 func mustRun(t *testing.T, c Config) *Summary {
@@ -361,6 +364,33 @@ func TestAccumulate(t *testing.T) {
 	second, _, _ := ref.forward(sliceValues(t, c.Train, 10, 10))
 	if got := *mustMetrics(t, c.Dir)[0].Loss; math.Abs(got-(first+second)/2) > 1e-12 {
 		t.Errorf("loss of step 1 is %v, expected the mean of %v and %v", got, first, second)
+	}
+}
+
+// Where one sample has several labels, batches and accuracy count those.
+func TestSeveralLabels(t *testing.T) {
+	c, f := fakeConfig(t)
+	plain := mustValues(t, c.Train)
+	s := &weights.Set{}
+	s.AddFloats("x", []int64{100, fakeFeatures}, plain["x"].Floats())
+	s.Add("y", weights.DenseInt64s([]int64{100}, plain["y"].Int64s()))
+	s.AddFloats("group", []int64{25}, make([]float32, 25)) // four rows belong together
+	var err error
+	if c.Train, err = data.NewArrays("groups", s); err != nil {
+		t.Fatal(err)
+	}
+	c.Test, c.NoShuffle, c.Steps = c.Train, true, 8
+	sum := mustRun(t, c)
+	if row := f.firstRow[1]; row != plain["x"].Floats()[16*fakeFeatures] {
+		t.Errorf("the second batch of 16 starts with %v", row)
+	}
+	_, logits, _ := f.forward(plain)
+	if acc := float64(countCorrect(logits, plain["y"].Int64s())); *sum.Final.Accuracy != acc {
+		t.Errorf("accuracy %v, computed at once %v", *sum.Final.Accuracy, acc)
+	}
+	c.Dir, c.Batch = t.TempDir(), 10
+	if _, err := Run(context.Background(), c); err == nil || !strings.Contains(err.Error(), "batches of 10, but 4 rows belong together") {
+		t.Errorf("error %v", err)
 	}
 }
 

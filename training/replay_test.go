@@ -13,6 +13,7 @@ import (
 	"ninox/internal/testenv"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/ops"
+	"ninox/onnxgraph/rewrite"
 	"ninox/onnxgraph/weights"
 	ort "ninox/runtime"
 	"ninox/runtime/runtimetest"
@@ -329,7 +330,49 @@ func TestReplayOfficialArtifacts(t *testing.T) {
 				t.Fatal(err)
 			}
 			replay(t, r, c, mustExecutor(t, a, ExecutorOptions{}))
+			inferAlike(t, r, a)
 		})
+	}
+}
+
+// inferAlike compares the plain model that artifacts turn into with the
+// forward model that they were made from.
+func inferAlike(t *testing.T, r *recording, a *Artifacts) {
+	t.Helper()
+	forward, err := onnxgraph.ReadFile(filepath.Join(r.dir, "forward.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if forward, err = rewrite.Standard(forward, ops.Registry()); err != nil {
+		t.Fatal(err)
+	}
+	evalMode(forward)
+	plain, err := a.Inference(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results [2][]float32
+	for i, m := range []*onnxgraph.Model{forward, plain} {
+		s, err := runtimetest.Engine(t).NewSession(m, ort.SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		in := map[string]*ort.Value{}
+		for _, v := range m.Graph.Inputs {
+			if m.Graph.Initializer(v.Name) == nil {
+				in[v.Name] = r.batches[0][v.Name]
+			}
+		}
+		out, err := s.Run(context.Background(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results[i] = out[m.Graph.Outputs[0].Name].Floats()
+	}
+	diff, scale := largest(t, doubles(results[1]), results[0])
+	if !(diff <= 1e-5*scale) {
+		t.Errorf("the plain model's output %q differs from the forward model's by %.1e", a.Output, diff)
 	}
 }
 

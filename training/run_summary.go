@@ -61,7 +61,7 @@ func (l *loop) finish() (*Summary, error) {
 	if err := writeState(l.path(finalState), state, nil); err != nil {
 		return s, err
 	}
-	if l.Artifacts != nil {
+	if l.Artifacts != nil && l.Artifacts.hasOutputs() {
 		m, err := l.Artifacts.Inference(state)
 		if err != nil {
 			return s, fmt.Errorf("final model: %w", err)

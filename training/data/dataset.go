@@ -12,12 +12,19 @@ import (
 type Column struct {
 	Name  string
 	DType onnxgraph.DType // Float or Int64
-	Shape []int64         // of one sample; empty for a scalar such as a class label
+	Shape []int64         // of one row; empty for a scalar such as a class label
+	// Rows is how many rows along the batch axis one sample takes; 0 means 1.
+	// More than one only where the columns of a set differ in it, as token
+	// sequences [sequences, T] with labels [sequences·T] do.
+	Rows int
 }
+
+// RowsOf is the number of rows of n samples: the extent of the batch axis.
+func (c Column) RowsOf(n int) int { return n * max(c.Rows, 1) }
 
 // Elements is the number of elements of one sample.
 func (c Column) Elements() int {
-	n := 1
+	n := c.RowsOf(1)
 	for _, d := range c.Shape {
 		n *= int(d)
 	}
@@ -26,7 +33,21 @@ func (c Column) Elements() int {
 
 // String prints the column as errors name it: "image float[1,28,28]".
 func (c Column) String() string {
-	return c.Name + " " + onnxgraph.TensorOf(c.DType, onnxgraph.StaticShape(c.Shape...)).String()
+	text := c.Name + " " + onnxgraph.TensorOf(c.DType, onnxgraph.StaticShape(c.Shape...)).String()
+	if c.Rows > 1 {
+		text += fmt.Sprintf(" in %d rows", c.Rows)
+	}
+	return text
+}
+
+// Unit is the number of rows that one sample takes in the column that has most:
+// a batch size counts those.
+func Unit(d Dataset) int {
+	n := 1
+	for _, c := range d.Columns() {
+		n = max(n, c.Rows)
+	}
+	return n
 }
 
 // Buffer receives one column of a batch, samples one after another. The slice

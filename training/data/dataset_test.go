@@ -265,6 +265,41 @@ func TestArraysErrors(t *testing.T) {
 	if _, err := NewArrays("a", s); err == nil || !strings.Contains(err.Error(), `array "y" has 3 samples, "x" has 2`) {
 		t.Errorf("unequal lengths: %v", err)
 	}
+	if _, err := NewArrays("a", &weights.Set{}); err == nil {
+		t.Error("a set of no arrays was taken")
+	}
+}
+
+// Arrays of different lengths: rows that belong together stay together.
+func TestUnequalArrays(t *testing.T) {
+	s := &weights.Set{}
+	tokens, labels := make([]int64, 4*3), make([]int64, 12)
+	for i := range labels {
+		tokens[i], labels[i] = int64(i), int64(100+i)
+	}
+	s.Add("tokens", weights.DenseInt64s([]int64{4, 3}, tokens))
+	s.Add("labels", weights.DenseInt64s([]int64{12}, labels))
+	d, err := NewArrays("text", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Len() != 4 || Unit(d) != 3 || d.Columns()[1].RowsOf(2) != 6 {
+		t.Errorf("%d samples of %d rows, columns %v", d.Len(), Unit(d), d.Columns())
+	}
+	bound, err := Bind(d, []*onnxgraph.Value{
+		{Name: "tokens", Type: onnxgraph.TensorOf(onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("batch"), onnxgraph.Known(3)})},
+		{Name: "labels", Type: onnxgraph.TensorOf(onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("tokens")})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := NewBatch(bound.Columns(), 2)
+	if err := bound.Batch([]int{2, 0}, b.Buffers); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(b.Buffers[0].Int64s, []int64{6, 7, 8, 0, 1, 2}) || !slices.Equal(b.Buffers[1].Int64s, []int64{106, 107, 108, 100, 101, 102}) {
+		t.Errorf("batch %v", b.Buffers)
+	}
 }
 
 func TestOrder(t *testing.T) {

@@ -34,26 +34,23 @@ func openNPZ(file string) (*Split, error) {
 	return &Split{Name: d.Name(), Train: d}, nil
 }
 
-// NewArrays makes a data set of the arrays of a set, which share the length of
-// their first axis. Elements are float32 or int64.
+// NewArrays makes a data set of the arrays of a set, whose first axes are the
+// samples. Where the lengths differ, as those of token sequences [S, T] and labels
+// [S·T] do, a sample is the smallest share of every array that comes out whole:
+// its rows stay together. Elements are float32 or int64.
 func NewArrays(name string, set *weights.Set) (Dataset, error) {
 	d := &arrays{name: name}
 	if set.Len() == 0 {
 		return nil, fmt.Errorf("data %s: no arrays", name)
 	}
-	for i, col := range set.Names() {
+	var err error
+	if d.n, err = commonSamples(name, set); err != nil {
+		return nil, err
+	}
+	for _, col := range set.Names() {
 		a := set.Get(col)
 		dims := weights.Dims(a)
-		if len(dims) == 0 {
-			return nil, fmt.Errorf("data %s: array %q is a scalar, expected samples along its first axis", name, col)
-		}
-		if i == 0 {
-			d.n = int(dims[0])
-		}
-		if int(dims[0]) != d.n {
-			return nil, fmt.Errorf("data %s: array %q has %d samples, %q has %d", name, col, dims[0], set.Names()[0], d.n)
-		}
-		c := Column{Name: col, Shape: dims[1:]}
+		c := Column{Name: col, Shape: dims[1:], Rows: int(dims[0]) / d.n}
 		var floats []float32
 		var ints []int64
 		switch v := a.Data().(type) {
@@ -68,11 +65,39 @@ func NewArrays(name string, set *weights.Set) (Dataset, error) {
 		d.floats = append(d.floats, floats)
 		d.ints = append(d.ints, ints)
 	}
-	if d.n == 0 {
-		return nil, fmt.Errorf("data %s: the arrays hold no samples", name)
-	}
 	d.hash = sync.OnceValue(d.sum)
 	return d, nil
+}
+
+// commonSamples is the number of samples: the greatest common divisor of the
+// lengths. Lengths with none but 1 do not belong together.
+func commonSamples(name string, set *weights.Set) (int, error) {
+	n, first := 0, 0
+	for _, col := range set.Names() {
+		dims := weights.Dims(set.Get(col))
+		if len(dims) == 0 {
+			return 0, fmt.Errorf("data %s: array %q is a scalar, expected samples along its first axis", name, col)
+		}
+		length := int(dims[0])
+		if length == 0 {
+			return 0, fmt.Errorf("data %s: array %q holds no samples", name, col)
+		}
+		if first == 0 {
+			first = length
+		}
+		before := n
+		if n = gcd(n, length); n == 1 && (before > 1 || length > 1) {
+			return 0, fmt.Errorf("data %s: array %q has %d samples, %q has %d", name, col, length, set.Names()[0], first)
+		}
+	}
+	return n, nil
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 func (d *arrays) Name() string      { return d.name }

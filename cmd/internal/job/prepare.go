@@ -118,27 +118,29 @@ func (j *Job) inputs() []*onnxgraph.Value {
 // fitBatch checks that the data fits the model's inputs and settles the batch
 // size.
 func (j *Job) fitBatch() error {
-	for _, d := range []data.Dataset{j.Split.Train, j.Split.Test} {
-		if d == nil {
-			continue
-		}
-		if _, err := data.Bind(d, j.inputs()); err != nil {
+	if j.Split.Test != nil {
+		if _, err := data.Bind(j.Split.Test, j.inputs()); err != nil {
 			return err
 		}
 	}
-	for _, in := range j.inputs() {
+	train, err := data.Bind(j.Split.Train, j.inputs())
+	if err != nil {
+		return err
+	}
+	unit := data.Unit(train)
+	for i, in := range j.inputs() {
 		s := in.Type.Shape
 		if len(s) == 0 || !s[0].IsKnown() {
 			continue
 		}
-		fixed := int(s[0].Value)
+		fixed := int(s[0].Value) / train.Columns()[i].RowsOf(1) * unit
 		if j.Batch != 0 && j.Batch != fixed {
 			return app.Usagef("--batch-size %d: the model's input %q is %s, so batches have %d samples", j.Batch, in.Name, in.Type, fixed)
 		}
 		j.Batch = fixed
 	}
-	n := j.Split.Train.Len()
-	j.Batch = cmp.Or(j.Batch, min(defaultBatch, n))
+	n := train.Len() * unit
+	j.Batch = cmp.Or(j.Batch, min(defaultBatch/unit*unit, n), unit)
 	if j.Batch > n {
 		return app.Usagef("--batch-size %d: the data has only %d samples", j.Batch, n)
 	}
