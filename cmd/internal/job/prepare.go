@@ -116,16 +116,16 @@ func (j *Job) inputs() []*onnxgraph.Value {
 }
 
 // fitBatch checks that the data fits the model's inputs and settles the batch
-// size.
+// size, in rows of the column that has most (data.Unit).
 func (j *Job) fitBatch() error {
+	train, err := data.Bind(j.Split.Train, j.inputs())
+	if err != nil {
+		return err
+	}
 	if j.Split.Test != nil {
 		if _, err := data.Bind(j.Split.Test, j.inputs()); err != nil {
 			return err
 		}
-	}
-	train, err := data.Bind(j.Split.Train, j.inputs())
-	if err != nil {
-		return err
 	}
 	unit := data.Unit(train)
 	for i, in := range j.inputs() {
@@ -133,16 +133,16 @@ func (j *Job) fitBatch() error {
 		if len(s) == 0 || !s[0].IsKnown() {
 			continue
 		}
-		fixed := int(s[0].Value) / train.Columns()[i].RowsOf(1) * unit
+		fixed := max(1, int(s[0].Value)/train.Columns()[i].RowsOf(1)) * unit
 		if j.Batch != 0 && j.Batch != fixed {
 			return app.Usagef("--batch-size %d: the model's input %q is %s, so batches have %d samples", j.Batch, in.Name, in.Type, fixed)
 		}
 		j.Batch = fixed
 	}
-	n := train.Len() * unit
-	j.Batch = cmp.Or(j.Batch, min(defaultBatch/unit*unit, n), unit)
-	if j.Batch > n {
-		return app.Usagef("--batch-size %d: the data has only %d samples", j.Batch, n)
+	rows := train.Len() * unit
+	j.Batch = cmp.Or(j.Batch, max(unit, min(defaultBatch, rows)/unit*unit))
+	if j.Batch > rows {
+		return app.Usagef("--batch-size %d: the data has only %d samples", j.Batch, rows)
 	}
 	return nil
 }
