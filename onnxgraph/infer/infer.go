@@ -65,6 +65,7 @@ func Run(m *onnxgraph.Model, reg *op.Registry, o Options) (*Result, error) {
 		if s, ok := o.InputShapes[v.Name]; ok {
 			t.Shape = s
 		}
+		t.Shape = named(v.Name, t.Shape)
 		r.facts[v.Name] = &op.Fact{Type: t}
 	}
 	if err := r.graph(m.Graph); err != nil {
@@ -72,6 +73,21 @@ func Run(m *onnxgraph.Model, reg *op.Registry, o Options) (*Result, error) {
 	}
 	return r, nil
 }
+
+// named gives the unknown extents of an input symbols of their own, so that
+// what follows from them is recognised as equal. "?" is how some exporters
+// write an unknown extent, whatever its axis.
+func named(input string, s onnxgraph.Shape) onnxgraph.Shape {
+	s = s.Clone()
+	for a, d := range s {
+		if anonymous(d) {
+			s[a] = onnxgraph.Sym(fmt.Sprintf("%s.%d", input, a))
+		}
+	}
+	return s
+}
+
+func anonymous(d onnxgraph.Dim) bool { return !d.IsKnown() && (d.Symbol == "" || d.Symbol == "?") }
 
 func newResult(m *onnxgraph.Model, reg *op.Registry, outer *Result) *Result {
 	return &Result{model: m, reg: reg, outer: outer, facts: map[string]*op.Fact{}, bodies: map[*onnxgraph.Graph]*Result{}}
@@ -233,7 +249,7 @@ func merge(f *op.Fact, t onnxgraph.Type) error {
 	case t.Shape == nil:
 		return nil
 	case f.Type.Shape == nil:
-		f.Type.Shape = t.Shape.Clone()
+		f.Type.Shape = declaredShape(t.Shape)
 		return nil
 	case len(t.Shape) != len(f.Type.Shape):
 		return fmt.Errorf("ranks differ")
@@ -243,12 +259,23 @@ func merge(f *op.Fact, t onnxgraph.Type) error {
 		switch have := merged[i]; {
 		case have.IsKnown() && d.IsKnown() && have != d:
 			return fmt.Errorf("axis %d differs", i)
-		case !have.IsKnown() && (d.IsKnown() || have.Symbol == ""):
+		case !have.IsKnown() && (d.IsKnown() || have.Symbol == "" && !anonymous(d)):
 			merged[i] = d
 		}
 	}
 	f.Type.Shape = merged
 	return nil
+}
+
+// declaredShape is a shape of the file, with unknown extents as such.
+func declaredShape(s onnxgraph.Shape) onnxgraph.Shape {
+	s = s.Clone()
+	for a, d := range s {
+		if anonymous(d) {
+			s[a] = onnxgraph.UnknownDim()
+		}
+	}
+	return s
 }
 
 // supported reports all operators that the registry lacks, subgraphs included.

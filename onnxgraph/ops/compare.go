@@ -19,7 +19,7 @@ func compare(name string, versions []int64, attr []op.AttrSpec, holds func(a, b 
 }
 
 var comparisons = []*op.Def{
-	compare("Equal", since(1, 7, 11, 13, 19), oldBroadcast(), func(a, b int64) bool { return a == b }),
+	equal(),
 	compare("Greater", since(1, 7, 9, 13), oldBroadcast(), func(a, b int64) bool { return a > b }),
 	compare("GreaterOrEqual", since(12, 16), nil, func(a, b int64) bool { return a >= b }),
 	compare("Less", since(1, 7, 9, 13), oldBroadcast(), func(a, b int64) bool { return a < b }),
@@ -33,4 +33,44 @@ var comparisons = []*op.Def{
 		}
 		return 0, true
 	}}, op.ZeroGrad),
+}
+
+// equal also decides that an extent, though only a symbol, is no negative
+// number: exporters compare shapes with the −1 of Reshape and Expand.
+func equal() *op.Def {
+	d := compare("Equal", since(1, 7, 11, 13, 19), oldBroadcast(), func(a, b int64) bool { return a == b })
+	plain := d.Infer
+	d.Infer = func(c *op.InferCtx) error {
+		if err := plain(c); err != nil {
+			return err
+		}
+		for i := range 2 {
+			if out, ok := equalExtents(c.I(i), c.I(1-i)); ok && c.Out[0].Const == nil && c.Out[0].Rank() == 1 {
+				setInts(c, 0, out)
+			}
+		}
+		return nil
+	}
+	return d
+}
+
+// equalExtents compares the elements of a vector of extents with numbers;
+// false where the result depends on a symbol.
+func equalExtents(extents, numbers *op.Fact) ([]int64, bool) {
+	v, ok := intsOf(numbers)
+	if !ok || extents == nil || len(extents.Elems) == 0 || len(v) != 1 && len(v) != len(extents.Elems) {
+		return nil, false
+	}
+	out := make([]int64, len(extents.Elems))
+	for i, d := range extents.Elems {
+		n := v[min(i, len(v)-1)]
+		switch {
+		case d.IsKnown() && d.Value == n:
+			out[i] = 1
+		case d.IsKnown() || d.Symbol != "" && n < 0:
+		default:
+			return nil, false
+		}
+	}
+	return out, true
 }

@@ -90,7 +90,7 @@ var quantization = []*op.Def{
 		Flow: op.Opaque("quantized"), Grad: integerOnly, Lower: op.Primitive,
 	},
 	{
-		Domain: microsoft, Name: "DynamicQuantizeLSTM", Versions: since(1), Attrs: append(attrs(aInt("input_forget")), rnnAttrs...), In: op.Exactly(12), Out: op.Between(0, 3),
+		Domain: microsoft, Name: "DynamicQuantizeLSTM", Versions: since(1), Attrs: append(attrs(aInt("input_forget")), rnnAttrs...), In: op.Between(3, 12), Out: op.Between(0, 3),
 		Infer: inferQuantizedLSTM,
 		Flow:  op.Opaque("quantized"), Grad: integerOnly, Lower: op.Primitive,
 	},

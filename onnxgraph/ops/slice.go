@@ -103,7 +103,7 @@ func cuts(n *onnxgraph.Node, rank int, in func(i int) *op.Fact) (list []cut, ok 
 }
 
 // farAway is the least value that exporters write for "to the end".
-const farAway = 1<<31 - 1
+const farAway = 1_000_000_000
 
 // size is the extent of the slice of an axis of extent d.
 func (s cut) size(d onnxgraph.Dim) onnxgraph.Dim {
@@ -206,6 +206,10 @@ func inferSlice(c *op.InferCtx) error {
 // sliceElems cuts the known elements of a vector.
 func sliceElems(c *op.InferCtx, list []cut) {
 	x := c.I(0)
+	if x.Rank() > 1 {
+		sliceMatrix(c, list)
+		return
+	}
 	if x.Rank() != 1 || len(list) != 1 || x.Param && x.DType().IsFloat() {
 		return
 	}
@@ -228,6 +232,28 @@ func sliceElems(c *op.InferCtx, list []cut) {
 		}
 		setElems(c, 0, out)
 	}
+}
+
+// sliceMatrix cuts known integers of more than one axis: exporters reorder
+// paddings in a matrix.
+func sliceMatrix(c *op.InferCtx, list []cut) {
+	start, step := make([]int64, c.I(0).Rank()), make([]int64, c.I(0).Rank())
+	for i := range step {
+		step[i] = 1
+	}
+	for _, s := range list {
+		first, _, ok := s.bounds(c.I(0).Shape()[s.axis])
+		if !ok || !first.IsKnown() {
+			return
+		}
+		start[s.axis], step[s.axis] = first.Value, s.step
+	}
+	moveInts(c, func(at []int64) []int64 {
+		for a := range at {
+			at[a] = start[a] + at[a]*step[a]
+		}
+		return at
+	})
 }
 
 func flowSlice(c op.FlowCtx) error {

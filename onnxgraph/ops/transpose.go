@@ -50,7 +50,15 @@ func inferTranspose(c *op.InferCtx) error {
 	c.Set(0, x.DType(), out)
 	if len(perm) <= 1 {
 		carryElems(c)
+		return nil
 	}
+	from := make([]int64, len(perm))
+	moveInts(c, func(at []int64) []int64 {
+		for i, p := range perm {
+			from[p] = at[i]
+		}
+		return from
+	})
 	return nil
 }
 

@@ -25,7 +25,9 @@ func Passes() []Pass {
 		{"sort", "inference goes through the nodes once, in order; files are not always sorted", sortNodes},
 		{"constants", "a Constant node is an initializer by another name; lifted out of subgraphs, so that bodies hold computation only", constants},
 		{"aliases", "exporters share tied parameters through Identity nodes; rules should see the one parameter", aliases},
-		{"fold", "shape arithmetic on known numbers; after constants, which feed it", fold},
+		{"branches", "a condition on shapes decides which branch exists at all; needs constants", branches},
+		{"lists", "a list of parts taken apart again is a Split; axes can be followed through that", lists},
+		{"fold", "shape arithmetic on known numbers; last of those that find constants", fold},
 		{"dead", "earlier passes orphan nodes and initializers", dead},
 	}
 }
