@@ -23,11 +23,10 @@ type Options struct {
 
 // Nowcaster predicts the parameters of one model with the network.
 type Nowcaster struct {
-	config    Config
-	plan      *plan
-	positions []float32
-	form      form
-	log       *slog.Logger
+	config Config
+	plan   *plan
+	form   form
+	log    *slog.Logger
 }
 
 // form is a way to run the network over all edges of a plan.
@@ -52,10 +51,18 @@ func New(engine *ort.Engine, w *Weights, g *neuralgraph.NiNo, o Options) (*Nowca
 	if n.plan, err = newPlan(g, taps); err != nil {
 		return nil, fmt.Errorf("nino: %w", err)
 	}
-	if n.form, err = newEdgesForm(engine, w, n.plan, g, o); err != nil {
+	if n.form, err = newForm(engine, w, n.plan, g, o); err != nil {
 		return nil, fmt.Errorf("nino: %w", err)
 	}
 	return n, nil
+}
+
+// newForm is the tiles form; the MLP, which knows no nodes, runs edge by edge.
+func newForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, o Options) (form, error) {
+	if w.Variant == VariantMLP {
+		return newEdgesForm(engine, w, p, g, o)
+	}
+	return newTilesForm(engine, w, p, g, o)
 }
 
 // Close frees the network's sessions.

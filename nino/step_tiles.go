@@ -1,0 +1,456 @@
+package nino
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"ninox/neuralgraph"
+	"ninox/onnxgraph"
+	ort "ninox/runtime"
+)
+
+// Sizes of a tile: about 64 sources by 64 targets run fastest on processors,
+// larger tiles leave their caches.
+const (
+	tileSide  = 64
+	tileEdges = tileSide * tileSide
+)
+
+// tilesForm runs the tiles form, a few tiles at a time. It takes memory for the
+// nodes and those tiles; nothing is kept per edge.
+type tilesForm struct {
+	config    Config
+	plan      *plan
+	tiles     []tileRange
+	positions []float32
+	tokens    []int64   // nil without word positions
+	degree    []float32 // incoming edges of each node
+	mix       []float32 // [nodes, EdgeTypes], share of each type in them
+	workers   int
+	progress  func(done, total int)
+
+	nodes, pass       []*ort.Session
+	diagonal, outcome *ort.Session
+}
+
+// tileRange is a part of a piece: sources s0 to s1 by targets t0 to t1, or,
+// diagonal, edges t0 to t1.
+type tileRange struct {
+	piece          *piece
+	s0, s1, t0, t1 int
+}
+
+func newTilesForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, o Options) (*tilesForm, error) {
+	f := &tilesForm{config: w.Config, plan: p, workers: max(1, engine.Threads()), progress: o.Progress}
+	var err error
+	if f.positions, err = positionsOf(w, g, o); err != nil {
+		return nil, err
+	}
+	if w.Words > 0 {
+		if f.tokens, err = p.tokens(w.Words); err != nil {
+			return nil, err
+		}
+	}
+	for i := range p.pieces {
+		f.tiles = append(f.tiles, split(&p.pieces[i])...)
+	}
+	f.countIncoming()
+	m, err := TileModels(w, DefaultOpset)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.load(engine, m); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// load makes the sessions. Tiles run side by side with a thread each, which
+// leaves nothing to wait for within a tile; nodes run one after the other.
+func (f *tilesForm) load(engine *ort.Engine, m *Tiles) error {
+	var errs []error
+	session := func(m *onnxgraph.Model, threads int) *ort.Session {
+		s, err := engine.NewSession(m, ort.SessionOptions{Threads: threads})
+		errs = append(errs, err)
+		return s
+	}
+	for _, n := range m.Nodes {
+		f.nodes = append(f.nodes, session(n, 0))
+	}
+	for _, p := range m.Pass {
+		f.pass = append(f.pass, session(p, 1))
+	}
+	if m.Diagonal != nil {
+		f.diagonal = session(m.Diagonal, 1)
+	}
+	f.outcome = session(m.Predict, 1)
+	return errors.Join(errs...)
+}
+
+func (f *tilesForm) close() {
+	for _, s := range append(append([]*ort.Session{f.diagonal, f.outcome}, f.nodes...), f.pass...) {
+		if s != nil {
+			s.Close()
+		}
+	}
+}
+
+// split cuts a piece into tiles of at most tileEdges edges.
+func split(x *piece) []tileRange {
+	var out []tileRange
+	if x.diagonal {
+		for t := 0; t < x.target.Count; t += tileEdges {
+			out = append(out, tileRange{x, t, min(t+tileEdges, x.target.Count), t, min(t+tileEdges, x.target.Count)})
+		}
+		return out
+	}
+	high := min(x.source.Count, tileSide)
+	wide := min(x.target.Count, tileEdges/high)
+	high = min(x.source.Count, tileEdges/wide)
+	for t := 0; t < x.target.Count; t += wide {
+		for s := 0; s < x.source.Count; s += high {
+			out = append(out, tileRange{x, s, min(s+high, x.source.Count), t, min(t+wide, x.target.Count)})
+		}
+	}
+	return out
+}
+
+// rows is the number of sources along the first axis of the tile's arrays.
+func (r *tileRange) rows() int {
+	if r.piece.diagonal {
+		return 1
+	}
+	return r.s1 - r.s0
+}
+
+func (r *tileRange) columns() int { return r.t1 - r.t0 }
+
+// countIncoming fills degree and mix.
+func (f *tilesForm) countIncoming() {
+	types := f.config.EdgeTypes
+	f.degree, f.mix = make([]float32, f.plan.nodes), make([]float32, f.plan.nodes*types)
+	for i := range f.plan.pieces {
+		x := &f.plan.pieces[i]
+		each := float32(x.source.Count)
+		if x.diagonal {
+			each = 1
+		}
+		for j := range x.target.Count {
+			n := x.target.Node(j)
+			f.degree[n] += each
+			f.mix[n*types+int(x.kind)] += each
+		}
+	}
+	for i := range f.mix {
+		f.mix[i] /= f.degree[i/types] // at least 1, the self-loop
+	}
+}
+
+// nodeValues are arrays [nodes, Width] as the passes need them.
+type nodeValues struct {
+	node, source []float32
+	from, to     [][]float32 // by round
+}
+
+func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
+	v := &nodeValues{}
+	if err := f.firstNodes(ctx, v); err != nil {
+		return fmt.Errorf("network, first nodes: %w", err)
+	}
+	total := (len(f.pass) + 1) * f.plan.edges
+	done := 0
+	report := func(edges int) {
+		done += edges
+		if f.progress != nil {
+			f.progress(done, total)
+		}
+	}
+	for r := range f.pass {
+		if err := f.round(ctx, tr, v, r, report); err != nil {
+			return fmt.Errorf("network, round %d: %w", r, err)
+		}
+	}
+	if err := f.result(ctx, tr, v, k, report); err != nil {
+		return fmt.Errorf("network, result: %w", err)
+	}
+	return nil
+}
+
+// values closes inputs after a run.
+type values map[string]*ort.Value
+
+func (v values) close() {
+	for _, x := range v {
+		x.Close()
+	}
+}
+
+// floats adds a float input; the first error stays.
+func (v values) floats(err *error, name string, data []float32, dims ...int) {
+	if *err == nil {
+		v[name], *err = ort.FloatValue(sizes(dims), data)
+	}
+}
+
+func (v values) ints(err *error, name string, data []int64, dims ...int) {
+	if *err == nil {
+		v[name], *err = ort.Int64Value(sizes(dims), data)
+	}
+}
+
+func sizes(dims []int) []int64 {
+	out := make([]int64, len(dims))
+	for i, d := range dims {
+		out[i] = int64(d)
+	}
+	return out
+}
+
+// run runs a session and copies its float outputs out.
+func run(ctx context.Context, s *ort.Session, in values) (map[string][]float32, error) {
+	out, err := s.Run(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	defer values(out).close()
+	copies := map[string][]float32{}
+	for name, v := range out {
+		copies[name] = append([]float32(nil), v.Floats()...)
+	}
+	return copies, nil
+}
+
+func (f *tilesForm) firstNodes(ctx context.Context, v *nodeValues) (err error) {
+	in := values{}
+	defer in.close()
+	in.floats(&err, inPositions, f.positions, f.plan.nodes, f.config.Positions)
+	if f.tokens != nil {
+		in.ints(&err, inTokens, f.tokens, f.plan.nodes)
+	}
+	if err != nil {
+		return err
+	}
+	out, err := run(ctx, f.nodes[0], in)
+	v.node, v.source = out[tileNode], out[tileSource]
+	return err
+}
+
+// round sums over all tiles and updates the nodes.
+func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r int, report func(int)) (err error) {
+	n, d := f.plan.nodes, f.config.Width
+	width := d
+	if r == 0 {
+		width = f.config.Taps * f.config.Context
+	}
+	sum, weighted := make([]float32, n*width), make([]float32, n*d)
+	err = f.each(ctx, f.tiles, func(t *tileRange) (map[string][]float32, error) {
+		s := f.pass[r]
+		if r == 0 && t.piece.diagonal {
+			s = f.diagonal
+		}
+		return f.runTile(ctx, s, tr, v, t, r, func(in values, err *error) {
+			in.floats(err, tileSource, t.sources(v.source, d), t.sourceDims(d)...)
+		})
+	}, func(t *tileRange, out map[string][]float32) {
+		t.accumulate(sum, width, out[tileSum])
+		t.accumulate(weighted, d, out[tileWeighted])
+		report(t.rows() * t.columns())
+	})
+	if err != nil {
+		return err
+	}
+	f.divide(sum, width)
+	f.divide(weighted, d)
+	in := values{}
+	defer in.close()
+	in.floats(&err, "old", v.node, n, d)
+	in.floats(&err, tileSum, sum, n, width)
+	in.floats(&err, tileWeighted, weighted, n, d)
+	if r == 0 {
+		in.floats(&err, tileMix, f.mix, n, f.config.EdgeTypes)
+	}
+	if err != nil {
+		return err
+	}
+	out, err := run(ctx, f.nodes[r+1], in)
+	v.node, v.source = out[tileNode], out[tileSource]
+	v.from, v.to = append(v.from, out[tileFrom]), append(v.to, out[tileTo])
+	return err
+}
+
+func (f *tilesForm) divide(sum []float32, width int) {
+	for i := range sum {
+		sum[i] /= f.degree[i/width]
+	}
+}
+
+// result runs the last pass over the tiles that carry parameters.
+func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, k int, report func(int)) error {
+	horizon := []int64{int64(k)}
+	var real []tileRange
+	for _, t := range f.tiles {
+		if t.piece.parameter >= 0 {
+			real = append(real, t)
+		} else {
+			report(t.rows() * t.columns())
+		}
+	}
+	return f.each(ctx, real, func(t *tileRange) (map[string][]float32, error) {
+		return f.runTile(ctx, f.outcome, tr, v, t, len(f.pass), func(in values, err *error) {
+			in.ints(err, inHorizon, horizon)
+		})
+	}, func(t *tileRange, out map[string][]float32) {
+		t.store(tr, out[outPred])
+		report(t.rows() * t.columns())
+	})
+}
+
+// runTile runs a session on a tile: its features, its type, what its ends
+// contribute to the first rounds, and what add adds.
+func (f *tilesForm) runTile(ctx context.Context, s *ort.Session, tr *trajectory, v *nodeValues, t *tileRange, rounds int, add func(values, *error)) (out map[string][]float32, err error) {
+	d, columns := f.config.Width, max(1, len(t.piece.taps))*f.config.Context
+	in := values{}
+	defer in.close()
+	in.floats(&err, tileFeatures, t.features(tr, columns), t.rows(), t.columns(), columns)
+	in.ints(&err, tileType, []int64{int64(t.piece.kind)})
+	for r := range rounds {
+		in.floats(&err, fmt.Sprintf("%s%d", tileFrom, r), t.sources(v.from[r], d), t.sourceDims(d)...)
+		in.floats(&err, fmt.Sprintf("%s%d", tileTo, r), rowsOf(v.to[r], d, t.piece.target, t.t0, t.t1), 1, t.columns(), d)
+	}
+	add(in, &err)
+	if err != nil {
+		return nil, err
+	}
+	return run(ctx, s, in)
+}
+
+// sources are the sources' rows of an array [nodes, width]; of a diagonal tile
+// they stand beside the targets.
+func (t *tileRange) sources(all []float32, width int) []float32 {
+	return rowsOf(all, width, t.piece.source, t.s0, t.s1)
+}
+
+func (t *tileRange) sourceDims(width int) []int {
+	if t.piece.diagonal {
+		return []int{1, t.columns(), width}
+	}
+	return []int{t.rows(), 1, width}
+}
+
+// rowsOf are the rows of nodes lo to hi of a span; aliased where they follow
+// one another.
+func rowsOf(all []float32, width int, span neuralgraph.Span, lo, hi int) []float32 {
+	if span.Index == nil {
+		return all[(span.First+lo)*width : (span.First+hi)*width]
+	}
+	out := make([]float32, 0, (hi-lo)*width)
+	for i := lo; i < hi; i++ {
+		n := span.Node(i)
+		out = append(out, all[n*width:(n+1)*width]...)
+	}
+	return out
+}
+
+// features are the scaled states of the tile's edges.
+func (t *tileRange) features(tr *trajectory, columns int) []float32 {
+	out := make([]float32, t.rows()*t.columns()*columns)
+	for r := range t.rows() {
+		for j := t.t0; j < t.t1; j++ {
+			e := (r*t.columns() + j - t.t0) * columns
+			tr.features(t.piece, t.sourceOf(r, j), j, out[e:e+columns])
+		}
+	}
+	return out
+}
+
+// sourceOf is the source of the edge in row r to target j.
+func (t *tileRange) sourceOf(r, j int) int {
+	if t.piece.diagonal {
+		return j
+	}
+	return t.s0 + r
+}
+
+// accumulate adds the tile's sums [T, columns] to the targets' rows of an array
+// [nodes, width]; the columns beyond are those of taps that the tile lacks.
+func (t *tileRange) accumulate(all []float32, width int, sums []float32) {
+	columns := len(sums) / t.columns()
+	for j := t.t0; j < t.t1; j++ {
+		n := t.piece.target.Node(j)
+		row := all[n*width : n*width+columns]
+		for i, x := range sums[(j-t.t0)*columns : (j-t.t0+1)*columns] {
+			row[i] += x
+		}
+	}
+}
+
+// store takes the predictions [S, T, F] of the tile.
+func (t *tileRange) store(tr *trajectory, pred []float32) {
+	taps := len(t.piece.taps)
+	for r := range t.rows() {
+		for j := t.t0; j < t.t1; j++ {
+			e := (r*t.columns() + j - t.t0) * taps
+			tr.store(t.piece, t.sourceOf(r, j), j, pred[e:e+taps])
+		}
+	}
+}
+
+// each runs work on every tile, several at a time, and take on the results in
+// the order of the tiles, one at a time: sums come out the same whatever the
+// number of workers.
+func (f *tilesForm) each(ctx context.Context, tiles []tileRange, work func(*tileRange) (map[string][]float32, error), take func(*tileRange, map[string][]float32)) error {
+	type outcome struct {
+		out map[string][]float32
+		err error
+	}
+	ahead := 4 * f.workers
+	results := make([]chan outcome, len(tiles))
+	tickets := make(chan struct{}, ahead) // bounds the results that wait
+	next := make(chan int)
+	var wg sync.WaitGroup
+	stop, cancel := context.WithCancel(ctx)
+	defer wg.Wait()
+	defer cancel()
+	for i := range results {
+		results[i] = make(chan outcome, 1)
+	}
+	wg.Go(func() {
+		defer close(next)
+		for i := range tiles {
+			select {
+			case tickets <- struct{}{}:
+			case <-stop.Done():
+				return
+			}
+			select {
+			case next <- i:
+			case <-stop.Done():
+				return
+			}
+		}
+	})
+	for range f.workers {
+		wg.Go(func() {
+			for i := range next {
+				out, err := work(&tiles[i])
+				results[i] <- outcome{out, err}
+			}
+		})
+	}
+	for i := range tiles {
+		select {
+		case r := <-results[i]:
+			if r.err != nil {
+				return r.err
+			}
+			<-tickets
+			take(&tiles[i], r.out)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
