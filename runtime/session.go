@@ -20,7 +20,6 @@ import (
 // SessionOptions tune one session. The zero value is right for most.
 type SessionOptions struct {
 	Threads int    // threads of one operator; 0: the engine's
-	Spin    bool   // threads without work spin: quicker on an idle machine, several times slower on a busy one
 	Profile string // prefix of a file of timings, written when the session closes; empty: none
 }
 
@@ -105,8 +104,10 @@ func (e *Engine) options(o SessionOptions) (*binding.SessionOptions, error) {
 		func() error { return so.SetInterOpNumThreads(1) },
 		// What it logs as an error it also returns as one, and a cancelled run is none.
 		func() error { return so.SetLogSeverityLevel(binding.LoggingLevelFatal) },
-		// Spinning threads of one session take the cores from those of the next.
-		func() error { return so.AddSessionConfigEntry("session.intra_op.allow_spinning", flag(o.Spin)) },
+		// Threads that spin while they wait take the cores from other sessions
+		// and processes: on two cores that made products of matrices two to
+		// eight times slower, and on no size faster.
+		func() error { return so.AddSessionConfigEntry("session.intra_op.allow_spinning", "0") },
 	}
 	if o.Profile != "" {
 		steps = append(steps, func() error { return so.EnableProfiling(o.Profile) })
@@ -121,14 +122,6 @@ func (e *Engine) options(o SessionOptions) (*binding.SessionOptions, error) {
 		}
 	}
 	return so, nil
-}
-
-// flag is a truth value as the library's configuration writes it.
-func flag(on bool) string {
-	if on {
-		return "1"
-	}
-	return "0"
 }
 
 // useCUDA makes sessions of these options run on the engine's GPU.
