@@ -24,17 +24,27 @@ func (k calc) convWeightGrad(x, dy string, win window, group int64) string {
 // leastChannelsLast is the number of input channels from which on the
 // channels-last form of the weight gradient is the faster one: its inner loop
 // copies runs of channels.
-const leastChannelsLast = 8
+const leastChannelsLast = 4
 
 // weightGradChannelsLast makes the channels the last spatial axis of one
 // image, [1, N, …, C], with a kernel of extent 1 there. The result holds
 // all taps of all channels, so that the matrix product within has C·taps
 // columns instead of taps, and its columns are gathered in runs of C.
 //
-// Measured on ONNX Runtime 1.31.1 (2 threads, best of 15), against the plain
-// form [C, N, …]: 16→32 3x3 at 13x13, batch 128: 7.2 against 18.6 ms; 32→32:
-// 12.0 against 22.0; 64→64 at 7x7: 4.6 against 35; slices and one Gemm: 26,
-// 27 and 55 ms. With 1 or 3 channels the plain form wins (1.0 against 2.4 ms).
+// Measured on ONNX Runtime 1.31.1 (CPU, one thread, milliseconds, batch 128
+// unless given):
+//
+//	                          plain form  channels last  slices and Gemm
+//	1→16 3x3 stride 2, 28x28         0.9            2.3              1.2
+//	16→32 3x3, 13x13                10.6            5.3             10.5
+//	32→32 3x3, 13x13                20.5            9.1             20.4
+//	64→64 3x3, 7x7                  22.5            8.9             18.1
+//	64→64 3x3, 28x28, batch 16      31.9           14.8             27.9
+//	64→128 3x3 stride 2, batch 32    7.6            6.3              5.7
+//	3→32 3x3, 16x16, batch 64        1.6            1.6
+//	4→32 3x3, 16x16, batch 64        2.2            1.7
+//
+// The forward convolution 32→32 takes 9.1 to 12.4 in the same minutes.
 func (k calc) weightGradChannelsLast(x, dy string, win window) string {
 	n := len(win.kernel)
 	last := append(append([]int64{0}, upTo(2, n+2)...), 1)
