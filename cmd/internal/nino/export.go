@@ -17,7 +17,7 @@ type exportOptions struct {
 	Form      string
 	Precision string
 	Opset     int64
-	Force     bool
+	Overwrite bool
 }
 
 // exports are the forms of the network as ONNX.
@@ -51,7 +51,7 @@ k int64[]; pred float[E,F] is the newest scaled state plus the prediction.`,
 	f.StringVar(&o.Form, "form", "edges", "edges: any graph, edge by edge")
 	f.StringVar(&o.Precision, "precision", "fp32", "fp32")
 	f.Int64Var(&o.Opset, "opset", nino.DefaultOpset, "operator set of the model")
-	f.BoolVar(&o.Force, "force", false, "replace an existing file")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "replace an existing file")
 	app.Choices(cmd, "form", forms)
 	app.Choices(cmd, "precision", precisions)
 	return cmd
@@ -81,7 +81,7 @@ type Exported struct {
 }
 
 func runExport(_ context.Context, a *app.App, o exportOptions) error {
-	if err := checkOutput(o.Out, o.Force); err != nil {
+	if err := checkOutput(o.Out, o.Overwrite); err != nil {
 		return err
 	}
 	w, err := nino.Import(o.Weights)
@@ -92,7 +92,7 @@ func runExport(_ context.Context, a *app.App, o exportOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := m.WriteFile(o.Out, onnxgraph.WriteOptions{Overwrite: o.Force}); err != nil {
+	if err := m.WriteFile(o.Out, onnxgraph.WriteOptions{Overwrite: o.Overwrite}); err != nil {
 		return err
 	}
 	r := Exported{Path: o.Out, Form: o.Form, Opset: o.Opset, Variant: w.Variant, Nodes: len(m.Graph.Nodes)}

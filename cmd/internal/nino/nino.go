@@ -34,14 +34,14 @@ func needWeights(f *app.Faults, path string) {
 	}
 }
 
-// checkOutput refuses to replace a file unless forced, before any work is done.
-func checkOutput(path string, force bool) error {
-	if force {
+// checkOutput refuses to replace a file unless asked to, before any work is done.
+func checkOutput(path string, overwrite bool) error {
+	if overwrite {
 		return nil
 	}
 	switch _, err := os.Lstat(path); {
 	case err == nil:
-		return fmt.Errorf("%s exists; --force replaces it", path)
+		return fmt.Errorf("%s exists; --overwrite replaces it", path)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}

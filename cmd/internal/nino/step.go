@@ -33,13 +33,13 @@ const (
 var methods = []string{methodNino, methodWNN, methodLinefit}
 
 type stepOptions struct {
-	Model   string
-	States  []string
-	Weights string
-	K       int
-	Out     string
-	Method  string
-	Force   bool
+	Model     string
+	States    []string
+	Weights   string
+	K         int
+	Out       string
+	Method    string
+	Overwrite bool
 }
 
 func newStep(a *app.App, run func(context.Context, *app.App, stepOptions) error) *cobra.Command {
@@ -72,7 +72,7 @@ Arrays that are no parameters of the model are copied from the newest state.`,
 	f.IntVar(&o.K, "k", 0, "horizon, in intervals between the states (required)")
 	f.StringVarP(&o.Out, "out", "o", "", "file to write (required)")
 	f.StringVar(&o.Method, "method", methodNino, strings.Join(methods, ", "))
-	f.BoolVar(&o.Force, "force", false, "replace an existing file")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "replace an existing file")
 	app.Choices(cmd, "method", methods)
 	return cmd
 }
@@ -117,7 +117,7 @@ type Step struct {
 }
 
 func runStep(ctx context.Context, a *app.App, o stepOptions) error {
-	if err := checkOutput(o.Out, o.Force); err != nil {
+	if err := checkOutput(o.Out, o.Overwrite); err != nil {
 		return err
 	}
 	states, meta, err := readStates(o.States)
@@ -152,7 +152,7 @@ func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 		meta = map[string]string{}
 	}
 	meta["ninox.nowcast"] = string(record)
-	if err := weights.WriteSafetensors(o.Out, predicted, meta, o.Force); err != nil {
+	if err := weights.WriteSafetensors(o.Out, predicted, meta, o.Overwrite); err != nil {
 		return err
 	}
 	if a.JSON {

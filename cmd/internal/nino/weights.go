@@ -10,9 +10,9 @@ import (
 )
 
 type importOptions struct {
-	From  string
-	Out   string
-	Force bool
+	From      string
+	Out       string
+	Overwrite bool
 }
 
 func newImport(a *app.App, run func(context.Context, *app.App, importOptions) error) *cobra.Command {
@@ -38,19 +38,19 @@ reads the result, too.`,
 		},
 	}
 	cmd.Flags().StringVarP(&o.Out, "out", "o", "", "file to write (required)")
-	cmd.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
+	cmd.Flags().BoolVar(&o.Overwrite, "overwrite", false, "replace an existing file")
 	return cmd
 }
 
 func runImport(_ context.Context, a *app.App, o importOptions) error {
-	if err := checkOutput(o.Out, o.Force); err != nil {
+	if err := checkOutput(o.Out, o.Overwrite); err != nil {
 		return err
 	}
 	w, err := nino.Import(o.From)
 	if err != nil {
 		return err
 	}
-	if err := w.Write(o.Out, o.Force); err != nil {
+	if err := w.Write(o.Out, o.Overwrite); err != nil {
 		return err
 	}
 	return show(a, describe(o.Out, w))
