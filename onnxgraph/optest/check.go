@@ -35,6 +35,11 @@ func Check(t *testing.T, engine *ort.Engine, reg *op.Registry, row Row) {
 			t.Errorf("gradient (seed %d): %v", c.seed, err)
 		}
 	}
+	if def.Lower.Rule() != nil {
+		if err := c.lowering(); err != nil {
+			t.Errorf("lowering (seed %d): %v", c.seed, err)
+		}
+	}
 }
 
 type checker struct {

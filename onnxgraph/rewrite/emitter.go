@@ -90,7 +90,7 @@ func (e *Emitter) EmitN(opType string, inputs []string, n int, attrs ...*onnxgra
 	key, shareable := nodeKey(opType, inputs, n, attrs)
 	shareable = shareable && e.Sharing
 	if out, ok := e.equal[key]; ok && shareable {
-		return out
+		return slices.Clone(out)
 	}
 	node := &onnxgraph.Node{Name: e.Fresh(e.Prefix + opType), OpType: opType, Inputs: slices.Clone(inputs), Attrs: attrs}
 	for i := range n {
@@ -107,7 +107,7 @@ func (e *Emitter) EmitN(opType string, inputs []string, n int, attrs ...*onnxgra
 	if shareable {
 		e.equal[key] = node.Outputs
 	}
-	return node.Outputs
+	return slices.Clone(node.Outputs)
 }
 
 // nodeKey identifies a node by what it computes. Random operators and those
