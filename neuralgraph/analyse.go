@@ -2,6 +2,7 @@ package neuralgraph
 
 import (
 	"fmt"
+	"strings"
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/infer"
@@ -16,7 +17,7 @@ type analysis struct {
 	reg       *op.Registry
 	facts     *infer.Result
 	constant  map[string]bool            // values that depend on initializers only
-	byData    map[string]bool            // values that depend on the content of a model input, not only on its shape
+	byData    map[string]bool            // values that depend on the content of a model input, not only on its shape or on positions
 	producer  map[string]*onnxgraph.Node // of the outermost graph
 	consumers map[string][]*onnxgraph.Node
 	coarse    *space
@@ -58,7 +59,7 @@ func (a *analysis) classify() {
 	}
 	for _, v := range g.Inputs {
 		if !a.constant[v.Name] {
-			a.byData[v.Name] = true
+			a.byData[v.Name] = !strings.Contains(strings.ToLower(v.Name), "position")
 		}
 	}
 	for _, n := range g.Nodes {

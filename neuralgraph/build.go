@@ -211,11 +211,11 @@ func (g *Graph) edgeType(p *piece) EdgeType {
 	return EdgeBias
 }
 
-// indexedByData says whether the content of a model input, other than one
-// that holds positions by its name, addresses the parameter's rows.
+// indexedByData says whether the content of a model input addresses the
+// parameter's rows.
 func (a *analysis) indexedByData(u *use) bool {
 	for i, in := range u.node.Inputs {
-		if i != u.input && a.byData[in] && !strings.Contains(strings.ToLower(in), "position") {
+		if i != u.input && a.byData[in] {
 			return true
 		}
 	}
@@ -235,9 +235,10 @@ func scales(u *use) bool {
 
 // collect fills in groups, blocks, coverage.
 func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[string]outcome) {
-	given := map[string]bool{}
+	given, hasGiven := map[string]bool{}, false
 	for _, t := range m.Graph.Initializers {
 		given[t.Name] = true
+		hasGiven = hasGiven || t.DType.IsFloat() && len(t.Dims) > 0
 	}
 	left := map[string]bool{}
 	for _, t := range g.analysis.model.Graph.Initializers {
@@ -260,7 +261,8 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 		if len(g.views[p.Name]) == 0 && reason == "" {
 			reason = "it falls into too many pieces"
 		}
-		if reason != "" && !given[p.Name] {
+		if !given[p.Name] && (reason != "" || !g.uses[p.Name][0].linear && hasGiven) {
+			delete(g.views, p.Name)
 			continue // a constant of the computation, not a weight
 		}
 		g.Parameters = append(g.Parameters, p)

@@ -157,6 +157,9 @@ func conflicting(x, y *class) bool {
 	}
 	pairs, aligned := pairCells(cx, cy)
 	if !aligned {
+		if repeats(cx) || repeats(cy) {
+			return true
+		}
 		for _, c := range cy {
 			for _, l := range c.leaves {
 				if inX[find(l.c)] {
@@ -178,6 +181,21 @@ func conflicting(x, y *class) bool {
 			return true
 		}
 		toY[p[0]], toX[p[1]] = p[1], p[0]
+	}
+	return false
+}
+
+// repeats says whether an atom occurs in several places of an axis.
+func repeats(list []cell) bool {
+	seen := map[*class]bool{}
+	for _, c := range list {
+		if len(list) > 1 && len(c.leaves) == 1 {
+			l := find(c.leaves[0].c)
+			if seen[l] && l.dim.Value > 1 {
+				return true
+			}
+			seen[l] = true
+		}
 	}
 	return false
 }
@@ -215,7 +233,7 @@ func (f *fine) join(fl *flow) bool {
 		if in == "" {
 			continue
 		}
-		if !f.constant[in] && f.carries(fl, i, axes) {
+		if f.byData[in] && f.carries(fl, i, axes) {
 			carriers = append(carriers, i)
 			continue
 		}

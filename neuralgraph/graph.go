@@ -216,7 +216,8 @@ func (p *piece) windowed(spatial func(c *class) bool) {
 }
 
 // positioned gives a parameter that is only added or multiplied sources, where
-// it has axes that are no neurons: the positions of an embedding.
+// it has axes that are no neurons: the positions of an embedding, whether it is
+// added as it is or rows of it are picked at constant places.
 func (p *piece) positioned(neuron func(c *class) bool) {
 	if p.use.linear {
 		return
@@ -226,7 +227,7 @@ func (p *piece) positioned(neuron func(c *class) bool) {
 		found = found || l.role == roleTarget && neuron(l.c) && l.size > 1
 	}
 	for i, l := range p.leaves {
-		if found && l.role == roleTarget && l.size > 1 && !neuron(l.c) {
+		if found && l.size > 1 && (l.role == roleTarget && !neuron(l.c) || l.role == roleNone) {
 			p.leaves[i].role = roleSource
 		}
 	}
