@@ -14,7 +14,6 @@ import (
 	"ninox/neuralgraph"
 	"ninox/nino"
 	"ninox/onnxgraph/ops"
-	"ninox/onnxgraph/rewrite"
 	ort "ninox/runtime"
 	"ninox/training"
 )
@@ -87,9 +86,6 @@ func (o *options) network(engine *ort.Engine, j *job.Job, record map[string]any)
 func graphOf(art *training.Artifacts) (*neuralgraph.NiNo, error) {
 	m, err := art.Inference(nil)
 	if err != nil {
-		return nil, err
-	}
-	if m, err = rewrite.Standard(m, ops.Registry()); err != nil {
 		return nil, err
 	}
 	g, err := neuralgraph.Analyse(m, ops.Registry())
