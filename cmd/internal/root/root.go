@@ -3,6 +3,7 @@ package root
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -32,6 +33,9 @@ func Main(a *app.App, args []string) int {
 	cmd := New(a)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
+	if errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("interrupted: %w", err)
+	}
 	if err != nil {
 		fmt.Fprintln(a.Err, "ninox:", err)
 	}
