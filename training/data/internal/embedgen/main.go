@@ -34,7 +34,11 @@ func main() {
 }
 
 func run(from, out string, train, test int) error {
-	split, err := data.Open(context.Background(), "fashion-mnist:"+from)
+	if from == "" && !found("fashion-mnist") {
+		fmt.Fprintf(os.Stderr, "embedgen: FashionMNIST is not here; %s stays as it is\n", out)
+		return nil
+	}
+	split, err := data.Open(context.Background(), data.Spec{Kind: "fashion-mnist", Path: from}.String())
 	if err != nil {
 		return err
 	}
@@ -59,6 +63,16 @@ func run(from, out string, train, test int) error {
 		return err
 	}
 	return os.WriteFile(out, buf.Bytes(), 0o644)
+}
+
+// found says whether a data set lies in one of the usual places.
+func found(kind string) bool {
+	for _, s := range data.Sources() {
+		if s.Kind == kind {
+			return s.Find() != ""
+		}
+	}
+	return false
 }
 
 // subset is n images and their labels, n/10 of each class, as two IDX arrays.
