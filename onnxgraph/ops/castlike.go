@@ -2,16 +2,18 @@
 
 package ops
 
-import "ninox/onnxgraph/op"
+import (
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+)
 
 var castLike = &op.Def{
-	Name: "CastLike", Versions: since(15, 19, 21, 23, 24, 25), Attrs: attrs(aStr("round_mode"), aInt("saturate")), In: op.Exactly(2), Out: op.Exactly(1),
+	Name: "CastLike", Versions: since(15, 19, 21, 23, 24), Attrs: attrs(aStr("round_mode"), aInt("saturate")), In: op.Exactly(2), Out: op.Exactly(1),
 	Infer: func(c *op.InferCtx) error {
-		c.Set(0, c.I(1).DType(), c.I(0).Shape().Clone())
-		if e, ok := elemsOf(c.I(0)); ok && !c.I(0).Param && (c.I(1).DType().IsInteger() || c.I(1).DType().IsFloat()) {
-			setElems(c, 0, e)
-		}
-		return nil
+		as := *c
+		as.Node = &onnxgraph.Node{Name: c.Node.Name, OpType: "Cast", Attrs: []*onnxgraph.Attribute{onnxgraph.IntAttr("to", int64(c.I(1).DType()))}}
+		as.In = c.In[:1]
+		return inferCast(&as)
 	},
 	Flow: op.Flows(func(c op.FlowCtx) error {
 		align(c, 0, 0)

@@ -122,7 +122,7 @@ func shapeFrom(f *op.Fact) onnxgraph.Shape {
 }
 
 var rangeOp = &op.Def{
-	Name: "Range", Versions: since(11), Attrs: attrs(aInt("stash_type")), In: op.Exactly(3), Out: op.Exactly(1),
+	Name: "Range", Versions: since(11), In: op.Exactly(3), Out: op.Exactly(1),
 	Infer: inferRange,
 	Flow: op.Flows(func(c op.FlowCtx) error {
 		fixOut(c, 0, "elements count up")

@@ -29,7 +29,7 @@ var crossEntropyOps = []*op.Def{
 		}),
 	},
 	{
-		Name: "NegativeLogLikelihoodLoss", Versions: since(12, 13), Attrs: crossEntropyAttrs,
+		Name: "NegativeLogLikelihoodLoss", Versions: since(12, 13, 22), Attrs: crossEntropyAttrs,
 		In: op.Between(2, 3), Out: op.Exactly(1),
 		Infer: inferLoss,
 		Flow:  op.Flows(flowLoss),
