@@ -248,21 +248,27 @@ func intValue(t testing.TB, v []int64, dims ...int64) *ort.Value {
 	return x
 }
 
-// runEdges runs the edges form on a stored graph and returns pred [E, F].
-func runEdges(t testing.TB, s *ort.Session, f *fixture, k int) []float32 {
+// edgeInputsOf are the inputs of the edges form for a stored graph.
+func edgeInputsOf(t testing.TB, s *ort.Session, f *fixture, k int64) map[string]*ort.Value {
 	t.Helper()
 	edges, nodes := int64(f.graph.Get("edge_type").DataSize()), int64(f.graph.Get("pos").Shape()[0])
 	columns := int64(f.graph.Get("edge_attr").Shape()[1])
 	all := map[string]*ort.Value{
 		inEdges: intValue(t, f.ints(t, "edge_index"), 2, edges), inTypes: intValue(t, f.ints(t, "edge_type"), edges),
 		inFeatures: floatValue(t, f.floats(t, "edge_attr"), edges, columns), inPositions: floatValue(t, f.floats(t, "pos"), nodes, 8),
-		inHorizon: intValue(t, []int64{int64(k)}),
+		inHorizon: intValue(t, []int64{k}),
 	}
 	in := map[string]*ort.Value{}
 	for _, name := range s.Inputs() {
 		in[name] = all[name]
 	}
-	out, err := s.Run(context.Background(), in)
+	return in
+}
+
+// runEdges runs the edges form on a stored graph and returns pred [E, F].
+func runEdges(t testing.TB, s *ort.Session, f *fixture, k int) []float32 {
+	t.Helper()
+	out, err := s.Run(context.Background(), edgeInputsOf(t, s, f, int64(k)))
 	if err != nil {
 		t.Fatal(err)
 	}
