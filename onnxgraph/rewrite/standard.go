@@ -23,11 +23,11 @@ func Passes() []Pass {
 	return []Pass{
 		{"inline", "rules exist for operators only; first, because every other pass should see what is inside local functions", inline},
 		{"sort", "inference goes through the nodes once, in order; files are not always sorted", sortNodes},
+		{"branches", "a condition on shapes decides which branch exists at all", branches},
+		{"lists", "a list of parts taken apart again is a Split; axes can be followed through that", lists},
+		{"fold", "shape arithmetic on known numbers; while constants still are nodes, which tells them from parameters", fold},
 		{"constants", "a Constant node is an initializer by another name; lifted out of subgraphs, so that bodies hold computation only", constants},
 		{"aliases", "exporters share tied parameters through Identity nodes; rules should see the one parameter", aliases},
-		{"branches", "a condition on shapes decides which branch exists at all; needs constants", branches},
-		{"lists", "a list of parts taken apart again is a Split; axes can be followed through that", lists},
-		{"fold", "shape arithmetic on known numbers; last of those that find constants", fold},
 		{"dead", "earlier passes orphan nodes and initializers", dead},
 	}
 }
