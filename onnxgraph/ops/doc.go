@@ -9,3 +9,5 @@
 // extents), facts.go (inference), flows.go (axis flow) and calc.go (emitting
 // nodes in gradient and lowering rules).
 package ops
+
+//go:generate go run ./internal/opsdoc ../../docs/OPERATORS.md

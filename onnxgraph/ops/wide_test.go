@@ -81,18 +81,20 @@ func TestFusedMatMul(t *testing.T) {
 	})
 }
 
+// The layers are written out step by step, so their rows need the number of
+// steps, the first extent.
 func TestRecurrent(t *testing.T) {
 	dir := func(d string) *onnxgraph.Attribute { return s("direction", d) }
 	h := i("hidden_size", 3)
 	check(t, []row{
-		{Op: "RNN", Attrs: with(h), In: in(normal(4, 2, 5), normal(1, 3, 5), normal(1, 3, 3), normal(1, 6)), Outputs: 2, Reason: "forward"},
-		{Op: "RNN", Attrs: with(h, dir("bidirectional"), &onnxgraph.Attribute{Name: "activations", Type: onnxgraph.AttrStrings, Strings: [][]byte{[]byte("Sigmoid"), []byte("Tanh")}}),
+		{Op: "RNN", Static: true, Attrs: with(h), In: in(normal(4, 2, 5), normal(1, 3, 5), normal(1, 3, 3), normal(1, 6)), Outputs: 2, Reason: "forward"},
+		{Op: "RNN", Static: true, Attrs: with(h, dir("bidirectional"), &onnxgraph.Attribute{Name: "activations", Type: onnxgraph.AttrStrings, Strings: [][]byte{[]byte("Sigmoid"), []byte("Tanh")}}),
 			In: in(normal(3, 2, 5), normal(2, 3, 5), normal(2, 3, 3), absent(), absent(), normal(2, 2, 3)), Outputs: 2, Reason: "both ways, two activations"},
-		{Op: "GRU", Attrs: with(h), In: in(normal(4, 2, 5), normal(1, 9, 5), normal(1, 9, 3), normal(1, 18)), Outputs: 2, Reason: "forward"},
-		{Op: "GRU", Attrs: with(h, i("linear_before_reset", 1), dir("reverse")), In: in(normal(4, 2, 5), normal(1, 9, 5), normal(1, 9, 3), normal(1, 18), absent(), normal(1, 2, 3)), Outputs: 2, Reason: "reverse, linear before reset"},
-		{Op: "LSTM", Attrs: with(h), In: in(normal(4, 2, 5), normal(1, 12, 5), normal(1, 12, 3), normal(1, 24), absent(), normal(1, 2, 3), normal(1, 2, 3)), Outputs: 3, Reason: "forward, states"},
-		{Op: "LSTM", Attrs: with(h, dir("bidirectional")), In: in(normal(3, 2, 5), normal(2, 12, 5), normal(2, 12, 3), normal(2, 24)), Outputs: 3, Reason: "both ways"},
-		{Op: "LSTM", Attrs: with(h), In: in(normal(3, 2, 5), normal(1, 12, 5), normal(1, 12, 3), absent(), absent(), absent(), absent(), normal(1, 9)), Reason: "peepholes"},
+		{Op: "GRU", Static: true, Attrs: with(h), In: in(normal(4, 2, 5), normal(1, 9, 5), normal(1, 9, 3), normal(1, 18)), Outputs: 2, Reason: "forward"},
+		{Op: "GRU", Static: true, Attrs: with(h, i("linear_before_reset", 1), dir("reverse")), In: in(normal(4, 2, 5), normal(1, 9, 5), normal(1, 9, 3), normal(1, 18), absent(), normal(1, 2, 3)), Outputs: 2, Reason: "reverse, linear before reset"},
+		{Op: "LSTM", Static: true, Attrs: with(h), In: in(normal(4, 2, 5), normal(1, 12, 5), normal(1, 12, 3), normal(1, 24), absent(), normal(1, 2, 3), normal(1, 2, 3)), Outputs: 3, Reason: "forward, states"},
+		{Op: "LSTM", Static: true, Attrs: with(h, dir("bidirectional")), In: in(normal(3, 2, 5), normal(2, 12, 5), normal(2, 12, 3), normal(2, 24)), Outputs: 3, Reason: "both ways"},
+		{Op: "LSTM", Static: true, Attrs: with(h), In: in(normal(3, 2, 5), normal(1, 12, 5), normal(1, 12, 3), absent(), absent(), absent(), absent(), normal(1, 9)), Reason: "peepholes"},
 	})
 }
 

@@ -3,8 +3,9 @@
 //
 // For each row it executes the operator and checks that inferred types and
 // shapes are those of the results, that the gradient rule agrees with finite
-// differences along a random direction (in double where kernels exist), and
-// that the lowering computes the same.
+// differences along a random direction (in double where kernels exist), that
+// the gradient is the same where the first extent is a symbol, and that the
+// lowering computes the same.
 //
 //	optest.Check(t, engine, ops.Registry(), optest.Row{
 //		Op: "Softmax", Opset: 17, Attrs: []*onnxgraph.Attribute{onnxgraph.IntAttr("axis", 1)},

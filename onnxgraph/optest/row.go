@@ -21,6 +21,8 @@ type Row struct {
 	// Linear: the operator is linear in each input by itself, so that finite
 	// differences in float32 are exact but for rounding.
 	Linear bool
+	// Static: the gradient needs the first extent of the first input.
+	Static bool
 	Tol    float64 // relative tolerance of the gradient; 0 takes that of the precision
 	Reason string  // what this row is about
 }
