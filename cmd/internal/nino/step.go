@@ -32,11 +32,17 @@ const (
 
 var methods = []string{methodNino, methodWNN, methodLinefit}
 
+// compatReference is the one value of --compat.
+const compatReference = "reference"
+
+var compats = []string{compatReference}
+
 type stepOptions struct {
 	Model     string
 	States    []string
 	Weights   string
 	K         int
+	Compat    string
 	Out       string
 	Method    string
 	Overwrite bool
@@ -70,10 +76,12 @@ Arrays that are no parameters of the model are copied from the newest state.`,
 	f.StringArrayVar(&o.States, "states", nil, "five states, oldest first (required)")
 	f.StringVar(&o.Weights, "weights", "", "network weights (required for nino and wnn+)")
 	f.IntVar(&o.K, "k", 0, "horizon, in intervals between the states (required)")
+	f.StringVar(&o.Compat, "compat", "", "reference: place the key bias as the reference does, to compare numbers with it")
 	f.StringVarP(&o.Out, "out", "o", "", "file to write (required)")
 	f.StringVar(&o.Method, "method", methodNino, strings.Join(methods, ", "))
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace an existing file")
 	app.Choices(cmd, "method", methods)
+	app.Choices(cmd, "compat", compats)
 	return cmd
 }
 
@@ -95,6 +103,7 @@ func (o *stepOptions) check(c *cobra.Command) error {
 		f.Addf("-o OUT.safetensors is missing: the file to write")
 	}
 	f.OneOf("method", o.Method, methods)
+	f.OneOf("compat", o.Compat, compats)
 	if o.Method != methodLinefit {
 		needWeights(&f, o.Weights)
 	}
@@ -279,6 +288,9 @@ func (o *stepOptions) nowcast(ctx context.Context, a *app.App, g *neuralgraph.Gr
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Model, err)
 	}
+	if o.Compat == compatReference {
+		graph = nino.CompatReference(graph)
+	}
 	engine, err := a.Engine(ctx)
 	if err != nil {
 		return nil, err
@@ -287,13 +299,27 @@ func (o *stepOptions) nowcast(ctx context.Context, a *app.App, g *neuralgraph.Gr
 	if err != nil {
 		return nil, err
 	}
-	n, err := nino.New(engine, w, graph, nino.Options{Log: log})
+	n, err := nino.New(engine, w, graph, nino.Options{Log: log, Progress: progress(a)})
 	if err != nil {
 		return nil, err
 	}
 	defer n.Close()
 	a.Notef("neural graph: %d nodes, %d edges", graph.Nodes, n.Edges())
 	return n.Nowcast(ctx, states, o.K)
+}
+
+// progressEvery is the time between two lines of progress.
+const progressEvery = 2 * time.Second
+
+// progress prints how far the network is, now and then.
+func progress(a *app.App) func(done, total int) {
+	last := time.Now()
+	return func(done, total int) {
+		if now := time.Now(); now.Sub(last) >= progressEvery {
+			last = now
+			a.Notef("%3d %% of %d edges", int(100*int64(done)/int64(total)), total)
+		}
+	}
 }
 
 // norms are the Euclidean norms of the newest state's parameters and of the
