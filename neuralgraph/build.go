@@ -1,6 +1,7 @@
 package neuralgraph
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -261,7 +262,7 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 		if len(g.views[p.Name]) == 0 && reason == "" {
 			reason = "it falls into too many pieces"
 		}
-		if !given[p.Name] && (reason != "" || !g.uses[p.Name][0].linear && hasGiven) {
+		if reason != "" && uniform(g.analysis.model.Graph.Initializer(p.Name)) || !given[p.Name] && (reason != "" || !g.uses[p.Name][0].linear && hasGiven) {
 			delete(g.views, p.Name)
 			continue // a constant of the computation, not a weight
 		}
@@ -276,6 +277,21 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 		}
 	}
 	g.describe()
+}
+
+// uniform says whether all elements are the same: a constant that an exporter
+// wrote out, not trained weights.
+func uniform(t *onnxgraph.Tensor) bool {
+	if t == nil {
+		return false
+	}
+	w := t.DType.Bits() / 8
+	for i := w; w > 0 && i+w <= len(t.Data); i += w {
+		if !bytes.Equal(t.Data[:w], t.Data[i:i+w]) {
+			return false
+		}
+	}
+	return true
 }
 
 // block adds a piece as a block, with the groups of its atoms.

@@ -157,7 +157,16 @@ func (a *analysis) isolated(s *space, e *env, n *onnxgraph.Node, i int) *flow {
 	}
 	f.contract = func(x, y ref) {
 		s.mark(x.c, markContracted)
-		s.mark(y.c, markContracted)
+		if !y.output {
+			s.mark(y.c, markContracted)
+			return
+		}
+		// The recurrence of a layer on its own state: that output is the data.
+		for a, c := range f.outAxes[y.slot] {
+			if a != y.axis {
+				s.mark(c, markData)
+			}
+		}
 	}
 	f.body = nil
 	return f

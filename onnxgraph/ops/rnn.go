@@ -87,6 +87,26 @@ func inferRNN(c *op.InferCtx, gates int64) error {
 	return nil
 }
 
+// gateSizes are the extents of gates stacked on one axis.
+func gateSizes(gates int64, hidden onnxgraph.Dim) []onnxgraph.Dim {
+	out := make([]onnxgraph.Dim, gates)
+	for i := range out {
+		out[i] = hidden
+	}
+	return out
+}
+
+// recurrentState is the unit axis of an output, which the recurrence reads
+// again; noAxis where no output is used.
+func recurrentState(c op.FlowCtx) op.Axis {
+	for o := range c.Node().Outputs {
+		if f := c.OutFact(o); f != nil && f.Rank() > 0 {
+			return c.Out(o, -1)
+		}
+	}
+	return noAxis
+}
+
 // flowRNN: hidden units may be permuted if the same is done in every gate, in
 // the recurrent weights and in the states; time, gates and directions have a
 // place each.
@@ -101,17 +121,22 @@ func flowRNN(c op.FlowCtx, gates int64) error {
 	if c.Node().Int("layout", 0) == 1 {
 		time, batch = 1, 0
 	}
-	unit := c.In(2, 2)
+	dirs := c.In(1, 0)
+	c.Fix(dirs, "directions have a place each")
+	unit := c.Segment(c.In(2, 1), gateSizes(gates, hidden)...)[0]
 	rows := func(i, axis int, parts int64) {
-		group, member := grouped(c, c.In(i, axis), onnxgraph.Known(parts), hidden)
-		link(c, unit, member)
-		if group != noAxis {
-			c.Fix(group, "gates have a place each")
+		for _, gate := range c.Segment(c.In(i, axis), gateSizes(parts, hidden)...) {
+			c.Link(unit, gate)
 		}
 	}
-	direction := func(a op.Axis) { c.Fix(a, "directions have a place each") }
+	direction := func(a op.Axis) { c.Link(dirs, a) }
 	c.Fix(c.In(0, time), "recurrence is ordered in time")
 	c.Contract(c.In(0, 2), c.In(1, 2))
+	if state := recurrentState(c); state != noAxis {
+		c.Contract(c.In(2, 2), state)
+	} else {
+		c.Link(c.In(2, 2), unit)
+	}
 	for i := 1; i <= 2; i++ {
 		direction(c.In(i, 0))
 		rows(i, 1, gates)
