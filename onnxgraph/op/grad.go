@@ -18,6 +18,9 @@ type GradCtx interface {
 	// broadcast result; the engine reduces it.
 	SetGI(i int, value string)
 
+	// Source is the emitted node that gives a value, nil for other values: by it
+	// a rule recognises gradients of a special form.
+	Source(value string) *onnxgraph.Node
 	// Fact is what is known about any value, emitted ones included.
 	Fact(value string) *Fact
 	// Emit adds a node of the default domain with one output and returns it;

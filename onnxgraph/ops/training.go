@@ -121,6 +121,9 @@ func (c *backwardOf) GO(i int) string {
 	return ""
 }
 
+// Source knows no nodes: the gradients come from outside.
+func (c *backwardOf) Source(string) *onnxgraph.Node { return nil }
+
 func (c *backwardOf) Needs(i int) bool {
 	for _, n := range c.needs {
 		if n == i {

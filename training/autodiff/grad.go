@@ -2,6 +2,7 @@ package autodiff
 
 import (
 	"fmt"
+	"slices"
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
@@ -40,6 +41,16 @@ func (c *gradCtx) SetGI(i int, value string) {
 		return
 	}
 	c.pending[c.I(i)] = append(c.pending[c.I(i)], v)
+}
+
+// Source finds an emitted node by one of its outputs.
+func (c *gradCtx) Source(value string) *onnxgraph.Node {
+	for _, n := range slices.Backward(c.Emitted) {
+		if slices.Contains(n.Outputs, value) {
+			return n
+		}
+	}
+	return nil
 }
 
 // Output names output i of the forward node. The node is copied first, since
