@@ -10,6 +10,7 @@ package infer
 import (
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -80,7 +81,9 @@ func Run(m *onnxgraph.Model, reg *op.Registry, o Options) (*Result, error) {
 func named(input string, s onnxgraph.Shape) onnxgraph.Shape {
 	s = s.Clone()
 	for a, d := range s {
-		if anonymous(d) {
+		if n, err := strconv.ParseInt(d.Symbol, 10, 64); err == nil && n >= 0 {
+			s[a] = onnxgraph.Known(n) // PyTorch writes some extents as names
+		} else if anonymous(d) {
 			s[a] = onnxgraph.Sym(fmt.Sprintf("%s.%d", input, a))
 		}
 	}

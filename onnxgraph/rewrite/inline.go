@@ -189,9 +189,10 @@ func (b *binding) all(names []string) {
 }
 
 func (b *binding) node(n *onnxgraph.Node) error {
-	n.Name = b.names.take(b.prefix + label(n))
+	name := label(n)
 	b.all(n.Inputs)
 	b.all(n.Outputs)
+	n.Name = b.names.take(b.prefix + name)
 	var attrs []*onnxgraph.Attribute
 	for _, a := range n.Attrs {
 		if a.RefAttr == "" {
