@@ -50,6 +50,8 @@ type loop struct {
 	earlier   float64 // seconds of the runs that this one resumes
 	started   time.Time
 	buffer    []*weights.Set // states for the next nowcast, oldest first
+	recent    []float64      // losses of the latest steps, kept for the safeguard
+	trial     *trial         // of the latest nowcast, nil where none is under way
 	durations stopwatch      // of the optimizer steps
 	nowcasts  []Nowcast
 	reached   *int // first step at which an evaluation reached the target
@@ -152,6 +154,7 @@ func (l *loop) restore() error {
 	}
 	l.Trainer.SetStepCount(s.Updates)
 	l.step, l.saved, l.buffer, l.nowcasts = s.Step, s.Step, s.states, s.Nowcasts
+	l.recent, l.trial = s.Recent, s.trial
 	l.earlier, l.reached, l.last, l.lastStep = s.Seconds, s.StepsToTarget, s.Evaluation, s.EvalStep
 	if s.Loss != nil {
 		l.loss = *s.Loss
@@ -261,9 +264,19 @@ func (l *loop) one(ctx context.Context, step int) error {
 			return fmt.Errorf("step %d: %w", step, err)
 		}
 		l.durations.add(time.Since(start))
+		l.remember(l.loss)
+	}
+	undone, err := l.settle(step, l.loss)
+	switch {
+	case err != nil:
+		return err
+	case undone != nil:
+		record = undone
 		if math.IsNaN(l.loss) || math.IsInf(l.loss, 0) {
-			return &NonFiniteError{step, fmt.Sprintf("the loss is %v", l.loss), l.saved}
+			l.loss = mean(l.recent)
 		}
+	case math.IsNaN(l.loss) || math.IsInf(l.loss, 0):
+		return &NonFiniteError{step, fmt.Sprintf("the loss is %v", l.loss), l.saved}
 	}
 	loss := l.loss
 	l.progress.step(step, loss)
@@ -346,8 +359,8 @@ func (l *loop) checkpoint() error {
 	}
 	s := &snapshot{params: params, moments: moments, buffers: buffers, states: l.buffer, snapshotMeta: snapshotMeta{
 		Step: l.step, Updates: l.Trainer.StepCount(), Seconds: l.seconds(), StepsToTarget: l.reached,
-		Evaluation: l.last, EvalStep: l.lastStep, Nowcasts: slices.Clone(l.nowcasts),
-	}}
+		Evaluation: l.last, EvalStep: l.lastStep, Nowcasts: slices.Clone(l.nowcasts), Recent: l.recent,
+	}, trial: l.trial}
 	if l.step > 0 {
 		s.Loss = &l.loss
 	}

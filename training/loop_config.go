@@ -116,7 +116,7 @@ type Config struct {
 	Nowcaster Nowcaster // nil: plain training
 	Period    int       // steps from one nowcast to the next; default 1000
 	Horizons  []int     // k of each nowcast; the last one repeats; required with a Nowcaster
-	Safeguard bool      // undo a nowcast that raises the loss of the batch at hand
+	Safeguard bool      // undo a nowcast after which the training loss stays higher than before; see trial
 
 	Progress io.Writer    // nil: silent
 	Label    string       // name of the run in progress messages; default Method
@@ -197,6 +197,9 @@ func (c Config) withDefaults() (Config, error) {
 	if n := c.Nowcaster; n != nil {
 		if n.Context() < 1 || c.Period%n.Context() != 0 {
 			bad("Period is %d, expected a multiple of the %d states that %s wants", c.Period, n.Context(), n.Name())
+		}
+		if c.Safeguard && n.Context() > 0 && c.Period < 2*n.Context() {
+			bad("Period is %d, expected at least %d: the safeguard needs a step between two states", c.Period, 2*n.Context())
 		}
 		if len(c.Horizons) == 0 {
 			bad("Horizons is empty")

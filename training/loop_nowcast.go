@@ -27,8 +27,9 @@ func (l *loop) collect(step int) (due bool, err error) {
 }
 
 // nowcast replaces the parameters by the prediction from the states collected,
-// unless that is no finite number or the safeguard refuses it. The optimizer's
-// moments stay; the collected states are dropped either way.
+// unless that is not finite or makes the loss so. Under the safeguard it is then
+// on trial. The optimizer's moments stay; the collected states are dropped either
+// way.
 func (l *loop) nowcast(ctx context.Context, step int, batches []map[string]*ort.Value) (*Nowcast, error) {
 	states := l.buffer
 	l.buffer = nil
@@ -56,8 +57,16 @@ func (l *loop) nowcast(ctx context.Context, step int, batches []map[string]*ort.
 	return r, nil
 }
 
-// tryParameters puts predicted parameters in and decides whether they stay.
+// tryParameters puts predicted parameters in, and takes them out again where
+// the loss is no longer finite.
 func (l *loop) tryParameters(ctx context.Context, r *Nowcast, before, predicted *weights.Set, batches []map[string]*ort.Value) error {
+	var t *trial
+	if l.Safeguard {
+		var err error
+		if t, err = l.openTrial(r.Step); err != nil {
+			return err
+		}
+	}
 	if err := l.Trainer.SetState(predicted); err != nil {
 		return fmt.Errorf("nowcast with %s: %w", l.Nowcaster.Name(), err)
 	}
@@ -65,21 +74,12 @@ func (l *loop) tryParameters(ctx context.Context, r *Nowcast, before, predicted 
 	if err != nil {
 		return err
 	}
-	switch {
-	case math.IsNaN(after) || math.IsInf(after, 0):
+	if math.IsNaN(after) || math.IsInf(after, 0) {
 		r.Reason = fmt.Sprintf("the loss becomes %v", after)
-	case l.Safeguard && after > r.LossBefore:
-		r.Reason = "the loss of the batch rises"
-	default:
-		r.Accepted = true
+		return l.Trainer.SetState(before)
 	}
-	if !math.IsNaN(after) && !math.IsInf(after, 0) {
-		r.LossAfter = &after
-	}
-	if r.Accepted {
-		return nil
-	}
-	return l.Trainer.SetState(before)
+	r.Accepted, r.LossAfter, l.trial = true, &after, t
+	return nil
 }
 
 // evalLoss is the mean loss of the batches at the present parameters.

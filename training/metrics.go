@@ -29,10 +29,12 @@ type Nowcast struct {
 	Step       int      `json:"step"`
 	K          int      `json:"k"`           // horizon
 	Seconds    float64  `json:"seconds"`     // duration of the prediction
-	Accepted   bool     `json:"accepted"`    // false: undone, and an ordinary step taken instead
+	Accepted   bool     `json:"accepted"`    // false: undone, at once or after its trial
 	LossBefore float64  `json:"loss_before"` // of the batch at hand
 	LossAfter  *float64 `json:"loss_after"`  // null where it is not a finite number
 	Reason     string   `json:"reason,omitempty"`
+
+	Trial *TrialRecord `json:"trial,omitempty"` // under the safeguard, once decided
 }
 
 // Evaluation is the result over the test data.

@@ -250,7 +250,7 @@ func commonLevels(runs []RunRecord) []float64 {
 			levels = append(levels, *s.Target)
 		}
 	}
-	if common <= 1 {
+	if common <= 1 || len(runs) < 2 { // nothing to compare
 		return levels
 	}
 	common = math.Floor(common*10) / 10

@@ -92,6 +92,9 @@ func TestReportCompares(t *testing.T) {
 func TestReportOfOneRun(t *testing.T) {
 	text := mustReport(t, reportRun("none", 1, 50, 60))
 	mustContain(t, text, "plain training: 200 steps in 0.0 s, 60.00 % test accuracy at the end.", "not reached")
+	if n := strings.Count(text, "Steps to "); n != 1 {
+		t.Errorf("%d columns of levels, expected that of the target", n)
+	}
 	if strings.Contains(text, "Nowcasts") || strings.Contains(text, "target reached") {
 		t.Error("the report shows what the run does not have")
 	}

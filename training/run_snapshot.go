@@ -21,7 +21,8 @@ import (
 // A snapshot is what a run needs to continue exactly where it stood. It is one
 // safetensors file, checkpoints/step_NNNNNN.safetensors: parameters under
 // "param/", moments under "moment/", running statistics under "buffer/", the
-// states kept for the next nowcast under "nowcast/0/", "nowcast/1/" …, and
+// states kept for the next nowcast under "nowcast/0/", "nowcast/1/" …, what a
+// nowcast on trial can be undone with under "trial/param/" and so on, and
 // everything else as JSON in the metadata. The order of the samples follows from
 // the seed and the step alone. The file checkpoints/latest holds the name of the
 // newest snapshot and its SHA-256, and is written last. (Who writes another name
@@ -29,6 +30,7 @@ import (
 type snapshot struct {
 	params, moments, buffers *weights.Set
 	states                   []*weights.Set
+	trial                    *trial
 	snapshotMeta
 }
 
@@ -41,6 +43,8 @@ type snapshotMeta struct {
 	Evaluation    *Evaluation `json:"eval"`      // the last one
 	EvalStep      int         `json:"eval_step"` // when that was; -1 before the first
 	Nowcasts      []Nowcast   `json:"nowcasts"`
+	Recent        []float64   `json:"recent,omitempty"` // losses of the latest steps, where the safeguard wants them
+	Trial         *trialMeta  `json:"trial,omitempty"`  // of the latest nowcast, where it is under way
 }
 
 const (
@@ -51,6 +55,7 @@ const (
 	momentPrefix   = "moment/"
 	bufferPrefix   = "buffer/"
 	nowcastPrefix  = "nowcast/"
+	trialPrefix    = "trial/"
 	snapshotLayout = "step_%06d.safetensors"
 )
 
@@ -67,6 +72,12 @@ func (s *snapshot) write(dir string) error {
 	add(bufferPrefix, s.buffers)
 	for i, st := range s.states {
 		add(nowcastPrefix+strconv.Itoa(i)+"/", st)
+	}
+	if t := s.trial; t != nil {
+		s.Trial = &t.trialMeta
+		add(trialPrefix+paramPrefix, t.params)
+		add(trialPrefix+momentPrefix, t.moments)
+		add(trialPrefix+bufferPrefix, t.buffers)
 	}
 	meta, err := json.Marshal(s.snapshotMeta)
 	if err != nil {
@@ -160,26 +171,42 @@ func decodeSnapshot(path string) (*snapshot, error) {
 	if s.Step < 0 || s.Updates < 0 {
 		return nil, fmt.Errorf("%s: step %d after %d updates", path, s.Step, s.Updates)
 	}
+	if s.Trial != nil {
+		s.trial = &trial{trialMeta: *s.Trial, params: &weights.Set{}, moments: &weights.Set{}, buffers: &weights.Set{}}
+	}
 	for _, name := range all.Names() {
-		kind, rest, _ := strings.Cut(name, "/")
-		switch to := map[string]*weights.Set{paramPrefix: s.params, momentPrefix: s.moments, bufferPrefix: s.buffers}[kind+"/"]; {
-		case to != nil:
-			to.Add(rest, all.Get(name))
-		case kind+"/" == nowcastPrefix:
-			num, rest, _ := strings.Cut(rest, "/")
-			i, err := strconv.Atoi(num)
-			if err != nil || i < 0 || i > len(s.states) {
-				return nil, fmt.Errorf("%s: array %q: expected nowcast/0/, nowcast/1/ … in order", path, name)
-			}
-			if i == len(s.states) {
-				s.states = append(s.states, &weights.Set{})
-			}
-			s.states[i].Add(rest, all.Get(name))
-		default:
-			return nil, fmt.Errorf("%s: array %q is none of param/, moment/, buffer/, nowcast/", path, name)
+		to, rest, err := s.place(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: array %q: %w", path, name, err)
 		}
+		to.Add(rest, all.Get(name))
 	}
 	return s, nil
+}
+
+// place says which set an array of a snapshot belongs to, and under what name.
+func (s *snapshot) place(name string) (*weights.Set, string, error) {
+	sets := map[string]*weights.Set{paramPrefix: s.params, momentPrefix: s.moments, bufferPrefix: s.buffers}
+	rest, onTrial := strings.CutPrefix(name, trialPrefix)
+	if onTrial && s.trial != nil {
+		sets = map[string]*weights.Set{paramPrefix: s.trial.params, momentPrefix: s.trial.moments, bufferPrefix: s.trial.buffers}
+	}
+	kind, rest, _ := strings.Cut(rest, "/")
+	if to := sets[kind+"/"]; to != nil && (!onTrial || s.trial != nil) {
+		return to, rest, nil
+	}
+	if kind+"/" != nowcastPrefix || onTrial {
+		return nil, "", errors.New("is none of param/, moment/, buffer/, nowcast/, or trial/ of a trial under way")
+	}
+	num, rest, _ := strings.Cut(rest, "/")
+	i, err := strconv.Atoi(num)
+	if err != nil || i < 0 || i > len(s.states) {
+		return nil, "", errors.New("expected nowcast/0/, nowcast/1/ … in order")
+	}
+	if i == len(s.states) {
+		s.states = append(s.states, &weights.Set{})
+	}
+	return s.states[i], rest, nil
 }
 
 // notFinite names the first array that holds a NaN or an infinity, "" where all

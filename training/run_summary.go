@@ -103,6 +103,10 @@ func (l *loop) closing(s *Summary) string {
 	return text
 }
 
+// RecordNote is the key of Config.Record under which a remark on the data
+// stands, for reports.
+const RecordNote = "note"
+
 // RunRecord is what reports show of a run.
 type RunRecord struct {
 	Name    string // as the legend calls it; default the method
@@ -122,7 +126,12 @@ func ReadRun(dir string) (RunRecord, error) {
 		return r, err
 	}
 	r.Name, r.Task = r.Summary.Method, r.Summary.Task
-	var err error
+	var c runConfig
+	err := readJSON(filepath.Join(dir, configFile), &c)
+	if err != nil {
+		return r, err
+	}
+	r.Note, _ = c.Record[RecordNote].(string)
 	r.Metrics, err = ReadMetrics(filepath.Join(dir, metricsFile))
 	return r, err
 }

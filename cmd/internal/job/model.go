@@ -10,7 +10,6 @@ import (
 	"ninox/cmd/internal/app"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/ops"
-	"ninox/onnxgraph/rewrite"
 	"ninox/training"
 )
 
@@ -72,11 +71,7 @@ func (o *ModelOptions) Check(f *app.Faults) {
 // Artifacts derives training artifacts from a forward model; lr is saved in
 // them, 0 means the default.
 func (o *ModelOptions) Artifacts(m *onnxgraph.Model, lr float64) (*training.Artifacts, error) {
-	std, err := rewrite.Standard(m, ops.Registry())
-	if err != nil {
-		return nil, err
-	}
-	return training.BuildArtifacts(std, ops.Registry(), training.ArtifactOptions{
+	return training.BuildArtifacts(m, ops.Registry(), training.ArtifactOptions{
 		Loss: o.Loss, Output: o.Output, LearningRate: lr, Train: o.Train, Freeze: o.Freeze,
 		Optimizer: training.Optimizer{Kind: o.Optimizer, WeightDecay: o.WeightDecay, Momentum: o.Momentum, ClipNorm: o.ClipNorm},
 	})

@@ -1,0 +1,129 @@
+package training
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"ninox/onnxgraph/weights"
+)
+
+// trial is a nowcast under the safeguard: training has gone on from the
+// predicted parameters, and what stood before can still be restored.
+//
+// A nowcast cannot be judged by the loss at the moment of the jump. The jump
+// overshoots along the few directions in which the loss is steep, so that the
+// loss is often several times as high as before; the optimizer corrects these
+// directions within some tens of steps, and only then does the way gained
+// along the flat ones show. So the mean training loss at the end of the trial
+// is compared with that before the nowcast.
+type trial struct {
+	trialMeta
+	params, moments, buffers *weights.Set // before the nowcast
+}
+
+type trialMeta struct {
+	Until   int       `json:"until"`   // the last step of the trial
+	Updates int64     `json:"updates"` // of the optimizer, before the nowcast
+	Before  []float64 `json:"before"`  // losses of the steps before the nowcast
+	After   []float64 `json:"after"`   // losses since
+}
+
+// TrialRecord is how a nowcast did in its trial.
+type TrialRecord struct {
+	Steps  int     `json:"steps"`       // how long the trial was
+	Before float64 `json:"loss_before"` // mean training loss before the nowcast
+	After  float64 `json:"loss_after"`  // mean training loss at the end of the trial
+}
+
+// trialSteps is the length of a trial, and trialWindow the number of steps over
+// which losses are averaged. A trial ends before the next state is collected, so
+// that no state stems from parameters that are given up.
+func (c *Config) trialSteps() int  { return max(1, c.Period/c.Nowcaster.Context()/2) }
+func (c *Config) trialWindow() int { return max(1, c.trialSteps()/2) }
+
+// openTrial notes what stood before a nowcast at the given step. It is called
+// before the prediction is put in.
+func (l *loop) openTrial(step int) (*trial, error) {
+	t := &trial{trialMeta: trialMeta{Until: step + l.trialSteps(), Updates: l.Trainer.StepCount(), Before: append([]float64{}, l.recent...)}}
+	var errs [3]error
+	t.params, errs[0] = l.Trainer.State()
+	t.moments, errs[1] = l.Trainer.Moments()
+	t.buffers, errs[2] = l.buffers()
+	return t, errors.Join(errs[:]...)
+}
+
+// remember keeps the losses of the latest steps, for the next trial and for
+// the one under way.
+func (l *loop) remember(loss float64) {
+	if l.Nowcaster == nil || !l.Safeguard {
+		return
+	}
+	l.recent = append(l.recent, loss)
+	if extra := len(l.recent) - l.trialWindow(); extra > 0 {
+		l.recent = append([]float64{}, l.recent[extra:]...)
+	}
+	if l.trial != nil {
+		l.trial.After = append(l.trial.After, loss)
+	}
+}
+
+// settle ends a trial that is over, or cannot go on because the loss is no
+// longer finite. It returns the record of a nowcast that was undone.
+func (l *loop) settle(step int, loss float64) (*Nowcast, error) {
+	t := l.trial
+	finite := !math.IsNaN(loss) && !math.IsInf(loss, 0)
+	if t == nil || finite && step < t.Until && step < l.Steps {
+		return nil, nil
+	}
+	l.trial = nil
+	n := &l.nowcasts[len(l.nowcasts)-1]
+	switch verdict := t.verdict(l.trialWindow(), n); {
+	case !finite:
+		n.Reason = fmt.Sprintf("the loss is %v at step %d", loss, step)
+	case verdict != "":
+		n.Reason = verdict
+	default:
+		return nil, nil
+	}
+	n.Accepted = false
+	if err := errors.Join(l.Trainer.SetState(t.params), l.Trainer.SetMoments(t.moments), l.setBuffers(t.buffers)); err != nil {
+		return nil, fmt.Errorf("undoing the nowcast of step %d: %w", n.Step, err)
+	}
+	l.Trainer.SetStepCount(t.Updates)
+	l.recent = t.Before
+	l.Log.Info("nowcast undone", "step", step, "nowcast", n.Step, "reason", n.Reason)
+	l.progress.nowcast(*n)
+	return n, nil
+}
+
+// verdict says why a nowcast is to be undone, "" where it stays: the mean loss
+// rose by more than its standard error. A nowcast at the end of the run, which
+// no step follows, is judged by its own batch.
+func (t *trial) verdict(window int, n *Nowcast) string {
+	after := t.After[max(0, len(t.After)-window):]
+	if len(after) == 0 {
+		if n.LossAfter != nil && *n.LossAfter > n.LossBefore {
+			return "the loss of the batch rises, and no steps follow"
+		}
+		return ""
+	}
+	a, b := mean(t.Before), mean(after)
+	n.Trial = &TrialRecord{Steps: len(t.After), Before: a, After: b}
+	if b-a <= math.Sqrt(variance(t.Before)/float64(len(t.Before))+variance(after)/float64(len(after))) {
+		return ""
+	}
+	return fmt.Sprintf("after %d steps the training loss is %.4f, before it was %.4f", len(t.After), b, a)
+}
+
+// variance is the unbiased one, 0 for a single value.
+func variance(v []float64) float64 {
+	if len(v) < 2 {
+		return 0
+	}
+	m, sum := mean(v), 0.0
+	for _, x := range v {
+		sum += (x - m) * (x - m)
+	}
+	return sum / float64(len(v)-1)
+}
