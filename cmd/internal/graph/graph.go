@@ -3,31 +3,107 @@
 package graph
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ninox/cmd/internal/app"
 	"ninox/neuralgraph"
+	"ninox/neuralgraph/certify"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/ops"
 	"ninox/onnxgraph/rewrite"
 )
 
-// NewCommand is `ninox graph`.
+type options struct {
+	Model     string
+	Format    string // "" until resolved
+	View      string
+	Out       string
+	Verify    bool
+	Overwrite bool
+}
+
+// NewCommand is `ninox graph` with its verb.
 func NewCommand(a *app.App) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "graph MODEL",
-		Short: "Show the neuron graph of a model, and verify it",
-	}
+	cmd := newCommand(a, run)
 	cmd.AddCommand(newDiff(a))
 	return cmd
 }
 
-// view is a model in standard form, with its neuron graph.
+func newCommand(a *app.App, run func(context.Context, *app.App, options) error) *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "graph MODEL",
+		Short: "Show the neuron graph of a model, and verify it",
+		Long: `Derives the graph of neurons from a model's own data flow: groups of neurons that are permuted
+together, and for every parameter the groups that it connects.
+
+--verify runs the certificate: the neurons of every permutable group are permuted in all parameters
+at once, and the outputs must stay the same; permuted in one parameter only, they must change.
+The exit code is 3 where the certificate fails.`,
+		Example: `  ninox graph model.onnx
+  ninox graph model.onnx --verify
+  ninox graph model.onnx --format json --verify
+  ninox graph model.onnx --format svg -o graph.svg`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.Model = args[0]
+			if err := o.resolve(c, a); err != nil {
+				return err
+			}
+			return run(c.Context(), a, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Format, "format", "", strings.Join(formatNames(), ", ")+" (default text; json with --json)")
+	f.StringVar(&o.View, "view", "neurons", "neurons: groups of neurons and the blocks of parameters between them")
+	f.StringVarP(&o.Out, "out", "o", "", "file to write (default: standard output)")
+	f.BoolVar(&o.Verify, "verify", false, "run the certificate")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "replace the file of -o")
+	app.Choices(cmd, "format", formatNames())
+	app.Choices(cmd, "view", views)
+	return cmd
+}
+
+var views = []string{"neurons"}
+
+func formatNames() []string { return slices.Sorted(maps.Keys(formats)) }
+
+// resolve settles the format and reports everything that is wrong.
+func (o *options) resolve(c *cobra.Command, a *app.App) error {
+	var f app.Faults
+	f.OneOf("format", o.Format, formatNames())
+	f.OneOf("view", o.View, views)
+	if o.View == "" {
+		f.Addf(`--view "": expected one of %s`, strings.Join(views, ", "))
+	}
+	if o.Overwrite && o.Out == "" {
+		f.Addf("--overwrite goes with -o")
+	}
+	if o.Format == "" {
+		o.Format = "text"
+		if a.JSON {
+			o.Format = "json"
+		}
+	}
+	if o.Verify && o.Format != "text" && o.Format != "json" {
+		f.Addf("--verify: the certificate is part of the formats text and json, not of %s", o.Format)
+	}
+	return f.Err(c)
+}
+
+// view is a model in standard form, with its neuron graph and, where asked for,
+// the certificate.
 type view struct {
 	model *onnxgraph.Model
 	graph *neuralgraph.Graph
+	cert  *certify.Certificate
 }
 
 // read analyses a model file.
@@ -36,12 +112,60 @@ func read(file string) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m, err = rewrite.Standard(m, ops.Registry()); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	g, err := neuralgraph.Analyse(m, ops.Registry())
+	v, err := analyse(m)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return &view{m, g}, nil
+	return v, nil
+}
+
+func analyse(m *onnxgraph.Model) (*view, error) {
+	m, err := rewrite.Standard(m, ops.Registry())
+	if err != nil {
+		return nil, err
+	}
+	g, err := neuralgraph.Analyse(m, ops.Registry())
+	if err != nil {
+		return nil, err
+	}
+	return &view{model: m, graph: g}, nil
+}
+
+func run(ctx context.Context, a *app.App, o options) error {
+	v, err := read(o.Model)
+	if err != nil {
+		return err
+	}
+	if o.Verify {
+		engine, err := a.Engine(ctx)
+		if err != nil {
+			return err
+		}
+		if v.cert, err = certify.Run(ctx, engine, v.model, v.graph, certify.Options{Seed: a.Seed}); err != nil {
+			return fmt.Errorf("%s: %w", o.Model, err)
+		}
+	}
+	write := func(w io.Writer) error { return formats[o.Format](w, v) }
+	if o.Out == "" {
+		err = write(a.Out)
+	} else {
+		err = onnxgraph.WriteAtomic(o.Out, o.Overwrite, write)
+	}
+	if err != nil {
+		return err
+	}
+	return verdict(v.cert)
+}
+
+// verdict is an error where the certificate fails.
+func verdict(c *certify.Certificate) error {
+	switch {
+	case c == nil:
+		return nil
+	case len(c.Failed) > 0:
+		return fmt.Errorf("%w: permuting %s changes the outputs", app.ErrCertificate, strings.Join(c.Failed, ", "))
+	case c.Groups > 0 && !c.NegativeControl.Changed:
+		return fmt.Errorf("%w: the outputs do not tell neurons apart", app.ErrCertificate)
+	}
+	return nil
 }
