@@ -41,6 +41,26 @@ type Tiles struct {
 	Predict  *onnxgraph.Model
 }
 
+// NamedModel is one model of a set.
+type NamedModel struct {
+	Name  string
+	Model *onnxgraph.Model
+}
+
+// Models lists the models in the order in which they run: nodes0, pass0,
+// diagonal, nodes1, pass1, nodes2, …, predict.
+func (t *Tiles) Models() []NamedModel {
+	out := []NamedModel{{"nodes0", t.Nodes[0]}}
+	for r, p := range t.Pass {
+		out = append(out, NamedModel{fmt.Sprintf("pass%d", r), p})
+		if r == 0 {
+			out = append(out, NamedModel{"diagonal", t.Diagonal})
+		}
+		out = append(out, NamedModel{fmt.Sprintf("nodes%d", r+1), t.Nodes[r+1]})
+	}
+	return append(out, NamedModel{"predict", t.Predict})
+}
+
 // Names of the inputs and outputs of the tiles form.
 const (
 	tileFeatures = "features"

@@ -138,7 +138,7 @@ func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 		return err
 	}
 	newest := states[len(states)-1]
-	r := &Step{Path: o.Out, Method: o.Method, K: o.K}
+	r := &Step{Path: o.Out, Method: o.Method, K: o.K, Matched: []string{}, Missing: []string{}, Copied: []string{}}
 	if err := r.match(g.Parameters, statistics, newest); err != nil {
 		return fmt.Errorf("%s and %s: %w", o.Model, o.States[len(states)-1], err)
 	}
@@ -317,7 +317,7 @@ func progress(a *app.App) func(done, total int) {
 	return func(done, total int) {
 		if now := time.Now(); now.Sub(last) >= progressEvery {
 			last = now
-			a.Notef("%3d %% of %d edges", int(100*int64(done)/int64(total)), total)
+			a.Notef("%3d %%", int(100*int64(done)/int64(total)))
 		}
 	}
 }
