@@ -262,7 +262,7 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 		if len(g.views[p.Name]) == 0 && reason == "" {
 			reason = "it falls into too many pieces"
 		}
-		if reason != "" && uniform(g.analysis.model.Graph.Initializer(p.Name)) || !given[p.Name] && (reason != "" || !g.uses[p.Name][0].linear && hasGiven) {
+		if reason != "" && (uniform(g.analysis.model.Graph.Initializer(p.Name)) || g.table(p.Name)) || !given[p.Name] && (reason != "" || !g.uses[p.Name][0].linear && hasGiven) {
 			delete(g.views, p.Name)
 			continue // a constant of the computation, not a weight
 		}
@@ -277,6 +277,17 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 		}
 	}
 	g.describe()
+}
+
+// table says whether the parameter is only ever written into a constant table
+// at constant places: the exporter's way to store a sparse filter bank.
+func (g *Graph) table(name string) bool {
+	for _, u := range g.uses[name] {
+		if !u.scattered {
+			return false
+		}
+	}
+	return len(g.uses[name]) > 0
 }
 
 // uniform says whether all elements are the same: a constant that an exporter

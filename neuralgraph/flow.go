@@ -41,18 +41,19 @@ type ref struct {
 // flow is one node as its flow rule sees it. The hooks decide what a link and
 // a contraction mean; body descends into a subgraph.
 type flow struct {
-	space    *space
-	node     *onnxgraph.Node
-	opset    int64
-	in, out  []*op.Fact
-	inAxes   [][]*class
-	outAxes  [][]*class
-	refs     []ref
-	link     func(a, b ref)
-	contract func(a, b ref)
-	body     func(g *onnxgraph.Graph, in, out []op.Binding)
-	taps     bool // the rule named kernel positions
-	err      error
+	space      *space
+	node       *onnxgraph.Node
+	opset      int64
+	in, out    []*op.Fact
+	inAxes     [][]*class
+	outAxes    [][]*class
+	refs       []ref
+	link       func(a, b ref)
+	contract   func(a, b ref)
+	body       func(g *onnxgraph.Graph, in, out []op.Binding)
+	taps       bool // the rule named kernel positions
+	err        error
+	hasOperand bool // the parameter under examination is contracted with something
 }
 
 // newFlow prepares a node; every input that has a fact must have axes.

@@ -1,6 +1,8 @@
 package neuralgraph
 
 import (
+	"strings"
+
 	"ninox/onnxgraph"
 )
 
@@ -19,13 +21,14 @@ const (
 // use is one place where a parameter meets data: the input of a node, reached
 // through nodes that compute on constants only.
 type use struct {
-	node   *onnxgraph.Node
-	input  int
-	linear bool       // the parameter is contracted, indexed or slid, not only added or multiplied
-	index  bool       // its source axis is addressed by data
-	local  [][]cell   // cells of its axes in the view of this use alone
-	roles  [][][]role // by axis, cell and leaf of local
-	loose  string     // why it has no roles, empty where it has
+	node      *onnxgraph.Node
+	input     int
+	linear    bool       // the parameter is contracted, indexed or slid, not only added or multiplied
+	index     bool       // its source axis is addressed by data
+	local     [][]cell   // cells of its axes in the view of this use alone
+	roles     [][][]role // by axis, cell and leaf of local
+	scattered bool       // it is written into a table at constant places first
+	loose     string     // why it has no roles, empty where it has
 }
 
 // constantChain lists the nodes that compute a constant value, in order, and
@@ -101,7 +104,11 @@ func (a *analysis) uses(params map[string]bool) (map[string][]*use, error) {
 // usesAt looks at one node alone, with nothing known of its surroundings: what
 // its rule says about the axes of the constant at input i.
 func (a *analysis) usesAt(n *onnxgraph.Node, i int, params map[string]bool, out map[string][]*use) error {
-	_, inits := a.constantChain(n.Inputs[i])
+	chain, inits := a.constantChain(n.Inputs[i])
+	scattered := false
+	for _, c := range chain {
+		scattered = scattered || strings.HasPrefix(c.OpType, "Scatter")
+	}
 	wanted := inits[:0]
 	for _, p := range inits {
 		if params[p] {
@@ -120,9 +127,16 @@ func (a *analysis) usesAt(n *onnxgraph.Node, i int, params map[string]bool, out 
 	if err := a.apply(f); err != nil {
 		return err
 	}
+	for j, name := range n.Inputs { // a depthwise convolution contracts nothing
+		if !f.hasOperand && name != "" && !a.constant[name] {
+			for _, c := range f.inAxes[j] {
+				s.mark(c, markData)
+			}
+		}
+	}
 	s.settle()
 	for _, p := range wanted {
-		u := &use{node: n, input: i}
+		u := &use{node: n, input: i, scattered: scattered}
 		u.read(e.axes[p])
 		if r := a.reg.For(n).Flow.OpaqueReason(); r != "" {
 			u.loose = r
@@ -143,12 +157,6 @@ func (a *analysis) isolated(s *space, e *env, n *onnxgraph.Node, i int) *flow {
 			continue
 		}
 		f.inAxes[j] = s.atoms(f.in[j].Shape())
-		if a.constant[name] {
-			continue
-		}
-		for _, c := range f.inAxes[j] {
-			s.mark(c, markData)
-		}
 	}
 	for _, axes := range f.outAxes {
 		for _, c := range axes {
@@ -157,19 +165,36 @@ func (a *analysis) isolated(s *space, e *env, n *onnxgraph.Node, i int) *flow {
 	}
 	f.contract = func(x, y ref) {
 		s.mark(x.c, markContracted)
-		if !y.output {
-			s.mark(y.c, markContracted)
-			return
+		if x.slot == i && !x.output {
+			f.operand(y)
 		}
-		// The recurrence of a layer on its own state: that output is the data.
-		for a, c := range f.outAxes[y.slot] {
-			if a != y.axis {
-				s.mark(c, markData)
+		if !y.output { // where it is an output, a layer reads its own state
+			s.mark(y.c, markContracted)
+			if y.slot == i {
+				f.operand(x)
 			}
 		}
 	}
 	f.body = nil
 	return f
+}
+
+// operand marks the other axes of the value that the parameter is contracted
+// with.
+func (f *flow) operand(r ref) {
+	f.hasOperand = true
+	lists := f.inAxes
+	if r.output {
+		lists = f.outAxes
+	}
+	if r.slot < 0 || r.slot >= len(lists) {
+		return
+	}
+	for a, c := range lists[r.slot] {
+		if a != r.axis {
+			f.space.mark(c, markData)
+		}
+	}
 }
 
 // read takes the roles of a parameter's axes from their marks.

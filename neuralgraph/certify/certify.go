@@ -21,7 +21,7 @@ import (
 // Options adjust a certificate. The zero value is right for most models.
 type Options struct {
 	Seed      uint64
-	Tolerance float64 // largest difference relative to the largest output; 0: 1e-4
+	Tolerance float64 // largest difference relative to the largest output, for well-conditioned models; 0: 1e-4
 }
 
 // Certificate is what the runs showed.
@@ -75,6 +75,9 @@ func (r *run) try(noise float64, ids []string, cert *Certificate) error {
 	if err := r.open(noise); err != nil {
 		return err
 	}
+	if err := r.measure(); err != nil {
+		return err
+	}
 	if err := r.positive(ids, cert); err != nil {
 		return err
 	}
@@ -83,21 +86,33 @@ func (r *run) try(noise float64, ids []string, cert *Certificate) error {
 
 // run is one model ready to be run with varying weights.
 type run struct {
-	ctx     context.Context
-	engine  *ort.Engine
-	g       *neuralgraph.Graph
-	o       Options
-	rng     *rand.Rand
-	session *ort.Session
-	weights []*onnxgraph.Tensor // fed as inputs
-	inputs  map[string]*onnxgraph.Tensor
-	want    map[string]*ort.Value
+	ctx       context.Context
+	engine    *ort.Engine
+	g         *neuralgraph.Graph
+	o         Options
+	rng       *rand.Rand
+	session   *ort.Session
+	weights   []*onnxgraph.Tensor // fed as inputs
+	inputs    map[string]*onnxgraph.Tensor
+	want      map[string]*ort.Value
+	tolerance float64
 }
 
 func (r *run) close() {
 	if r.session != nil {
 		r.session.Close()
 	}
+}
+
+// measure sets the tolerance: the option, or more where changing every weight
+// by a rounding error already moves the outputs by a similar amount.
+func (r *run) measure() error {
+	got, err := r.execute(jittered(r.weights, 1e-7, r.rng))
+	if err != nil {
+		return err
+	}
+	r.tolerance = min(max(r.o.Tolerance, 30*difference(r.want, got)), 0.01)
+	return nil
 }
 
 // positive permutes all groups at once, and each alone where that fails.
@@ -110,7 +125,7 @@ func (r *run) positive(ids []string, cert *Certificate) error {
 		if err != nil {
 			return err
 		}
-		if cert.MaxRelError = max(cert.MaxRelError, e); e > r.o.Tolerance {
+		if cert.MaxRelError = max(cert.MaxRelError, e); e > r.tolerance {
 			return r.each(ids, cert)
 		}
 	}
@@ -125,7 +140,7 @@ func (r *run) each(ids []string, cert *Certificate) error {
 		if err != nil {
 			return err
 		}
-		if e > r.o.Tolerance {
+		if e > r.tolerance {
 			failed = append(failed, id)
 		}
 	}
@@ -175,7 +190,7 @@ func (r *run) negative(ids []string, cert *Certificate) error {
 					return err
 				}
 				c := Control{Group: id, Parameter: t.Name, RelError: difference(r.want, got)}
-				if c.Changed = c.RelError > 10*r.o.Tolerance; c.Changed || c.RelError >= cert.NegativeControl.RelError {
+				if c.Changed = c.RelError > 10*r.tolerance; c.Changed || c.RelError >= cert.NegativeControl.RelError {
 					cert.NegativeControl = c
 				}
 				if tried++; c.Changed || tried == attempts {

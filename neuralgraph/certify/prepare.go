@@ -61,8 +61,8 @@ func (r *run) split(m *onnxgraph.Model) []*onnxgraph.Tensor {
 	return append(own, r.written(m)...)
 }
 
-// written replaces constants that ConstantOfShape writes out by inputs, whose
-// values start from a small positive number: they may be variances.
+// written replaces constants that ConstantOfShape writes out by inputs: vectors
+// near 1, for they may be variances, others at the usual scale of a layer.
 func (r *run) written(m *onnxgraph.Model) []*onnxgraph.Tensor {
 	var own []*onnxgraph.Tensor
 	drop := map[string]bool{}
@@ -74,7 +74,10 @@ func (r *run) written(m *onnxgraph.Model) []*onnxgraph.Tensor {
 		}
 		values := make([]float32, n)
 		for i := range values {
-			values[i] = 0.1
+			values[i] = float32(math.Exp(0.3 * r.rng.NormFloat64()))
+			if len(dims) > 1 {
+				values[i] = float32(r.rng.NormFloat64() / math.Sqrt(float64(max(n/dims[0], 1))))
+			}
 		}
 		own = append(own, onnxgraph.Floats(v.Name, dims, values))
 		m.Graph.Inputs = append(m.Graph.Inputs, v)
