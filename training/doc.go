@@ -20,7 +20,8 @@
 // A run that was interrupted or killed and is resumed ends with the same bits as
 // one that went through: the order of the samples depends on the seed and the
 // number of the batch alone, and a checkpoint holds everything else. That holds
-// on one machine with one version of ONNX Runtime and one number of threads.
+// on one machine with one version of ONNX Runtime and one number of threads, and
+// for models that draw no random numbers: Dropout continues with other draws.
 //
 // # How a step runs
 //

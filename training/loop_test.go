@@ -109,39 +109,55 @@ func comparable(t *testing.T, dir string) string {
 }
 
 func TestResumeIsExact(t *testing.T) {
-	whole, _ := fakeConfig(t)
-	whole, _ = withNowcasts(whole)
-	mustRun(t, whole)
-	want := comparable(t, whole.Dir)
-	if len(mustMetrics(t, whole.Dir)) != 50 {
-		t.Fatal("the uninterrupted run is incomplete")
-	}
-	for _, stops := range [][]int{{1}, {7}, {9}, {12}, {15}, {16}, {30}, {36}, {3, 10, 8}} {
-		c, _ := fakeConfig(t)
-		for i, stop := range stops {
-			ctx, cancel := context.WithCancel(context.Background())
-			part, _ := withNowcasts(c)
-			f := newFakeTrainer()
-			if i > 0 { // resuming must not depend on what the trainer held
-				f.w[0], f.m[0], f.updates = 7, 7, 7
+	unguarded := func(c Config) Config { c, _ = withNowcasts(c); return c }
+	for name, k := range map[string]struct {
+		with  func(Config) Config
+		stops [][]int
+	}{
+		"nowcasts":  {unguarded, [][]int{{1}, {7}, {9}, {12}, {15}, {16}, {30}, {36}, {3, 10, 8}}},
+		"safeguard": {func(c Config) Config { return guarded(c, func(p []float32) { p[2] = 50 }) }, [][]int{{19}, {20}, {21}, {22}, {5, 15}, {20, 1}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whole, _ := fakeConfig(t)
+			whole = k.with(whole)
+			mustRun(t, whole)
+			want := comparable(t, whole.Dir)
+			if len(mustMetrics(t, whole.Dir)) != 50 {
+				t.Fatal("the uninterrupted run is incomplete")
 			}
-			f.before = func(_ *fakeTrainer, call int) {
-				if call == stop {
-					cancel()
+			for _, stops := range k.stops {
+				c, _ := fakeConfig(t)
+				for i, stop := range stops {
+					interrupt(t, k.with(c), stop, i > 0)
+				}
+				last := k.with(c)
+				last.Trainer, last.Resume = newFakeTrainer(), true
+				mustRun(t, last)
+				if comparable(t, c.Dir) != want {
+					t.Errorf("interrupted at calls %v and resumed, the run ends differently", stops)
 				}
 			}
-			part.Trainer, part.Resume = f, i > 0
-			if _, err := Run(ctx, part); !errors.Is(err, ErrInterrupted) {
-				t.Fatalf("stop %v: error %v, expected ErrInterrupted", stops, err)
-			}
+		})
+	}
+}
+
+// interrupt runs until the trainer is called for the given time.
+func interrupt(t *testing.T, c Config, stop int, resume bool) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	f := newFakeTrainer()
+	if resume { // resuming must not depend on what the trainer held
+		f.w[0], f.m[0], f.updates = 7, 7, 7
+	}
+	f.before = func(_ *fakeTrainer, call int) {
+		if call == stop {
 			cancel()
 		}
-		last, _ := withNowcasts(c)
-		last.Trainer, last.Resume = newFakeTrainer(), true
-		mustRun(t, last)
-		if comparable(t, c.Dir) != want {
-			t.Errorf("interrupted at calls %v and resumed, the run ends differently", stops)
-		}
+	}
+	c.Trainer, c.Resume = f, resume
+	if _, err := Run(ctx, c); !errors.Is(err, ErrInterrupted) {
+		t.Fatalf("stopped at call %d: error %v, expected ErrInterrupted", stop, err)
 	}
 }
 
@@ -229,35 +245,94 @@ func TestNowcastSteps(t *testing.T) {
 	}
 }
 
-func TestSafeguard(t *testing.T) {
+// Without the safeguard every finite prediction is kept.
+func TestUnguarded(t *testing.T) {
 	for _, k := range []struct {
-		name      string
-		safeguard bool
-		value     float32
-		accepted  bool
-		reason    string
+		name   string
+		value  float32
+		reason string // "" where the nowcast is kept
 	}{
-		{"bad but unguarded", false, 50, true, ""},
-		{"bad", true, 50, false, "rises"},
-		{"not finite", false, float32(math.NaN()), false, "not finite"},
+		{"bad", 50, ""},
+		{"not finite", float32(math.NaN()), "not finite"},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			c, f := fakeConfig(t)
 			c, n := withNowcasts(c)
-			c.Steps, c.Safeguard, c.Target = 10, k.safeguard, nil
+			c.Steps, c.Target = 10, nil
 			n.edit = func(p []float32) { p[2] = k.value }
-			s := mustRun(t, c)
-			got := s.Nowcasts[0]
-			if got.Accepted != k.accepted || !strings.Contains(got.Reason, k.reason) {
+			got := mustRun(t, c).Nowcasts[0]
+			kept := k.reason == ""
+			if got.Accepted != kept || !strings.Contains(got.Reason, k.reason) || got.Trial != nil {
 				t.Errorf("nowcast %+v", got)
 			}
-			if kept := f.w[2] == k.value; kept != k.accepted {
-				t.Errorf("the prediction is kept: %v", kept)
+			if (f.w[2] == k.value) != kept {
+				t.Errorf("the prediction is kept: %v", !kept)
 			}
-			if !k.accepted && f.steps != 10 {
+			if !kept && f.steps != 10 {
 				t.Errorf("%d optimizer steps, expected an ordinary one in place of the nowcast", f.steps)
 			}
 		})
+	}
+}
+
+// guarded has nowcasts at steps 20 and 40, each on trial for two steps, of which
+// the second counts.
+func guarded(c Config, edit func([]float32)) Config {
+	c, n := withNowcasts(c)
+	c.Period, c.Safeguard, c.Target, n.edit = 20, true, nil, edit
+	return c
+}
+
+func TestSafeguard(t *testing.T) {
+	bad := func(p []float32) { p[2] = 50 }
+	for _, k := range []struct {
+		name    string
+		steps   int
+		lossOf  func(call int, loss float64) float64 // nil: the true losses
+		reason  string                               // "" where the nowcast is kept
+		trial   int                                  // steps of the trial, -1 where there is none
+		updates int64                                // that the final parameters have seen
+	}{
+		{"the loss stays high", 25, nil, "after 2 steps the training loss is", 2, 19 + 3},
+		{"training makes up for the jump", 25, func(call int, _ float64) float64 { return 1 / float64(call) }, "", 2, 24},
+		{"the loss is lost", 25, func(call int, loss float64) float64 {
+			if call == 20 {
+				return math.NaN()
+			}
+			return loss
+		}, "the loss is NaN at step 21", 1, 19 + 4},
+		{"the run ends in the trial", 21, nil, "after 1 steps the training loss is", 1, 19},
+		{"the run ends with the jump", 20, nil, "no steps follow", -1, 19},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			c, f := fakeConfig(t)
+			c = guarded(c, bad)
+			c.Steps, f.lossOf = k.steps, k.lossOf
+			s := mustRun(t, c)
+			got := s.Nowcasts[0]
+			kept := k.reason == ""
+			if got.Accepted != kept || !strings.Contains(got.Reason, k.reason) || *got.LossAfter <= got.LossBefore {
+				t.Errorf("nowcast %+v", got)
+			}
+			if k.trial < 0 != (got.Trial == nil) || k.trial > 0 && got.Trial.Steps != k.trial {
+				t.Errorf("trial %+v, expected %d steps", got.Trial, k.trial)
+			}
+			if near := f.w[2] > 40; near != kept {
+				t.Errorf("a predicted parameter of 50 became %v", f.w[2])
+			}
+			if f.updates != k.updates {
+				t.Errorf("%d updates, expected %d", f.updates, k.updates)
+			}
+			if math.IsNaN(s.Final.TrainLoss) {
+				t.Error("the final loss is NaN")
+			}
+		})
+	}
+	c, _ := fakeConfig(t)
+	c = guarded(c, nil)
+	c.Period = 5
+	if _, err := Run(context.Background(), c); err == nil || !strings.Contains(err.Error(), "Period is 5, expected at least 10") {
+		t.Errorf("a period without room for a trial: %v", err)
 	}
 }
 

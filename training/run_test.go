@@ -100,7 +100,7 @@ var variants = map[string]func(t testing.TB) Config{
 	"schedule and nowcasts": func(t testing.TB) Config {
 		c := realConfig(t, ExecutorOptions{Workers: 1})
 		c.Schedule, c.Warmup = ScheduleCosine, 5
-		c.Nowcaster, c.Period, c.Horizons, c.Safeguard = lastState{}, 5, []int{1}, true
+		c.Nowcaster, c.Period, c.Horizons, c.Safeguard = lastState{}, 10, []int{1}, true
 		return c
 	},
 	"batch normalization": func(t testing.TB) Config { return normConfig(t, ExecutorOptions{}) },
