@@ -37,6 +37,10 @@ func bools(v ...byte) optest.Arg {
 	return fixed(&onnxgraph.Tensor{DType: onnxgraph.Bool, Dims: []int64{int64(len(v))}, Data: v})
 }
 
+func yes() optest.Arg {
+	return fixed(&onnxgraph.Tensor{DType: onnxgraph.Bool, Dims: []int64{}, Data: []byte{1}})
+}
+
 func number(v float32) optest.Arg { return fixed(onnxgraph.Scalar("", v)) }
 
 func check(t *testing.T, rows []row) {
@@ -80,6 +84,8 @@ func TestElementwise(t *testing.T) {
 		row{Op: "Clip", In: in(distinct(4, 5), number(-0.53), number(0.47)), Reason: "both limits"},
 		row{Op: "Clip", In: in(distinct(4, 5), number(-0.53)), Reason: "lower limit"},
 		row{Op: "Clip", In: in(distinct(4, 5), absent(), number(0.47)), Reason: "upper limit"},
+		row{Op: "Dropout", Attrs: with(i("seed", 7)), In: in(apart(6, 5), number(0.4), yes()), Tol: 1e-3, Reason: "training"},
+		row{Op: "Dropout", Attrs: with(i("seed", 7)), In: in(apart(6, 5), absent(), yes()), Outputs: 2, Tol: 1e-3, Reason: "training, default ratio"},
 		row{Op: "Where", In: in(bools(1, 0, 1), normal(2, 3), normal(3)), Reason: "broadcast"},
 		row{Op: "Cast", Attrs: with(i("to", 1)), In: in(normal(3)), Reason: "between floating-point types"},
 	)
@@ -112,6 +118,9 @@ func TestReductions(t *testing.T) {
 		)
 	}
 	rows = append(rows,
+		row{Op: "ReduceProd", Attrs: with(is("axes", 1)), In: in(optest.Given([]int64{3, 3}, 2, 0, 3, 0, 0, 1, 1.5, -2, 0.5)), Reason: "one zero, two, none"},
+		row{Op: "ReduceL2", Attrs: with(is("axes", 1)), In: in(optest.Given([]int64{2, 2}, 3, 4, -1, 0)), Reason: "a zero element"},
+		row{Op: "ReduceSum", In: in(normal(2, 3), ints()), Attrs: with(i("noop_with_empty_axes", 0)), Reason: "empty axes mean all"},
 		row{Op: "Softmax", In: in(normal(2, 3, 4)), Attrs: with(i("axis", 1)), Reason: "middle axis"},
 		row{Op: "Softmax", Opset: 13, In: in(normal(2, 5)), Reason: "last axis by default"},
 		row{Op: "LogSoftmax", In: in(normal(2, 3, 4)), Attrs: with(i("axis", 1)), Reason: "middle axis"},

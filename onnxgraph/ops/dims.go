@@ -125,11 +125,15 @@ func (p poly) dim() onnxgraph.Dim {
 	if len(p) > maxTerms {
 		return onnxgraph.UnknownDim()
 	}
-	s := p.String()
-	if len(s) > maxSymbol {
+	return bounded(p.String())
+}
+
+// bounded is a symbol, unless its text is too long.
+func bounded(text string) onnxgraph.Dim {
+	if len(text) > maxSymbol {
 		return onnxgraph.UnknownDim()
 	}
-	return onnxgraph.Sym(s)
+	return onnxgraph.Sym(text)
 }
 
 // String writes the terms sorted, those with symbols first.
@@ -282,7 +286,7 @@ func floorDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 	if a.IsKnown() && b.IsKnown() {
 		return onnxgraph.Known(a.Value / b.Value)
 	}
-	return onnxgraph.Sym(fmt.Sprintf("floor((%s)/(%s))", p, q))
+	return bounded(fmt.Sprintf("floor((%s)/(%s))", p, q))
 }
 
 // divDims is a/b where the division is exact, else unknown.

@@ -63,6 +63,16 @@ func Uniform(lo, hi float64, dims ...int64) Arg {
 	return Arg{dims: dims, draw: func(r *rand.Rand) float64 { return lo + (hi-lo)*r.Float64() }}
 }
 
+// Given is a float input of the given values, for what chance does not hit.
+func Given(dims []int64, v ...float64) Arg {
+	at := 0
+	return Arg{dims: dims, draw: func(*rand.Rand) float64 {
+		x := v[at%len(v)]
+		at++
+		return x
+	}}
+}
+
 // Apart is a float input of both signs with 0.2 ≤ |x| < 1.5: away from the
 // kink that operators such as Relu have at 0.
 func Apart(dims ...int64) Arg {

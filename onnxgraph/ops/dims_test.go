@@ -1,0 +1,63 @@
+package ops
+
+import (
+	"strings"
+	"testing"
+
+	"ninox/onnxgraph"
+)
+
+func TestDimArithmetic(t *testing.T) {
+	n := onnxgraph.Known
+	h, w := onnxgraph.Sym("h"), onnxgraph.Sym("w")
+	rows := []struct {
+		what string
+		got  onnxgraph.Dim
+		want string
+	}{
+		{"h+0", addDims(h, n(0)), "h"},
+		{"h+1", addDims(h, n(1)), "h + 1"},
+		{"(h+1)-1", subDims(addDims(h, n(1)), n(1)), "h"},
+		{"h-h", subDims(h, h), "0"},
+		{"3-5", subDims(n(3), n(5)), "?"},
+		{"2h·3w", mulDims(mulDims(n(2), h), mulDims(n(3), w)), "6*h*w"},
+		{"w·h is h·w", subDims(mulDims(w, h), mulDims(h, w)), "0"},
+		{"(h+1)(h-1)", mulDims(addDims(h, n(1)), subDims(h, n(1))), "h*h - 1"},
+		{"6hw/2h", divDims(mulDims(n(6), mulDims(h, w)), mulDims(n(2), h)), "3*w"},
+		{"h/2 is not exact", divDims(h, n(2)), "?"},
+		{"⌊h/2⌋", floorDims(h, n(2)), "floor((h)/(2))"},
+		{"⌊h/2⌋·2", mulDims(floorDims(h, n(2)), n(2)), "2*floor((h)/(2))"},
+		{"⌊(4h+2)/2⌋", floorDims(addDims(mulDims(h, n(4)), n(2)), n(2)), "2*h + 1"},
+		{"⌊7/2⌋", floorDims(n(7), n(2)), "3"},
+		{"h/0", floorDims(h, n(0)), "?"},
+		{"0·?", mulDims(n(0), onnxgraph.UnknownDim()), "0"},
+		{"?+1", addDims(onnxgraph.UnknownDim(), n(1)), "?"},
+		{"a name with a dash", mulDims(onnxgraph.Sym("seq-len"), n(2)), "2*seq-len"},
+		{"an exporter's sum", subDims(onnxgraph.Sym("past + seq"), onnxgraph.Sym("past")), "seq"},
+		{"-h+3", subDims(n(3), h), "-1*h + 3"},
+		{"3-(3-h)", subDims(n(3), subDims(n(3), h)), "h"},
+	}
+	for _, r := range rows {
+		if r.got.String() != r.want {
+			t.Errorf("%s = %s, want %s", r.what, r.got, r.want)
+		}
+	}
+}
+
+// TestDimsStayBounded: what a model computes with its symbols cannot grow
+// without end.
+func TestDimsStayBounded(t *testing.T) {
+	d := onnxgraph.Sym("a")
+	for range 100 {
+		d = mulDims(addDims(d, onnxgraph.Sym("b")), addDims(d, onnxgraph.Known(3)))
+		if len(d.Symbol) > maxSymbol {
+			t.Fatalf("a symbol of %d bytes", len(d.Symbol))
+		}
+	}
+	if long := onnxgraph.Sym(strings.Repeat("a*", 10000) + "a"); addDims(long, onnxgraph.Known(1)) != onnxgraph.UnknownDim() {
+		t.Error("a symbol of 20,001 bytes was computed with")
+	}
+	if deep := floorDims(onnxgraph.Sym(strings.Repeat("x", 200)), onnxgraph.Sym(strings.Repeat("y", 200))); len(deep.Symbol) > maxSymbol {
+		t.Errorf("a symbol of %d bytes", len(deep.Symbol))
+	}
+}
