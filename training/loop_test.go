@@ -300,7 +300,7 @@ func TestSafeguard(t *testing.T) {
 				return math.NaN()
 			}
 			return loss
-		}, "the loss is NaN at step 21", 1, 19 + 4},
+		}, "the loss is NaN at step 21", -1, 19 + 4},
 		{"the run ends in the trial", 21, nil, "after 1 steps the training loss is", 1, 19},
 		{"the run ends with the jump", 20, nil, "no steps follow", -1, 19},
 	} {

@@ -78,15 +78,14 @@ func (l *loop) settle(step int, loss float64) (*Nowcast, error) {
 	}
 	l.trial = nil
 	n := &l.nowcasts[len(l.nowcasts)-1]
-	switch verdict := t.verdict(l.trialWindow(), n); {
-	case !finite:
-		n.Reason = fmt.Sprintf("the loss is %v at step %d", loss, step)
-	case verdict != "":
-		n.Reason = verdict
-	default:
+	reason := fmt.Sprintf("the loss is %v at step %d", loss, step)
+	if finite {
+		reason = t.verdict(l.trialWindow(), n)
+	}
+	if reason == "" {
 		return nil, nil
 	}
-	n.Accepted = false
+	n.Accepted, n.Reason = false, reason
 	if err := errors.Join(l.Trainer.SetState(t.params), l.Trainer.SetMoments(t.moments), l.setBuffers(t.buffers)); err != nil {
 		return nil, fmt.Errorf("undoing the nowcast of step %d: %w", n.Step, err)
 	}

@@ -84,7 +84,7 @@ weights; none, plain training only.`,
 	f.IntVar(&o.Period, "period", 1000, "steps from one nowcast to the next")
 	f.IntVar(&o.Horizon, "horizon", 0, "horizon of the first nowcast, in fifths of a period (default: the most that the weights know; linefit: "+fmt.Sprint(linefitHorizon)+")")
 	f.Float64Var(&o.Power, "horizon-power", 2, "how fast the horizon falls to 1 over the run: 1 is straight, more is faster at first")
-	f.StringVar(&o.Safeguard, "safeguard", "on", "on: undo a nowcast that raises the loss of the batch at hand; or off")
+	f.StringVar(&o.Safeguard, "safeguard", "on", "on: undo a nowcast after which the training loss stays higher than before; off: keep all, as the paper does")
 	f.BoolVar(&o.NoBaseline, "no-baseline", false, "leave out the plain training that the result is compared with")
 	app.Choices(cmd, "method", methods)
 	app.Choices(cmd, "safeguard", []string{"on", "off"})
