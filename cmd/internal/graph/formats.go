@@ -1,44 +1,23 @@
 package graph
 
 import (
-	"encoding/json"
-	"fmt"
 	"io"
-	"strings"
 
-	"ninox/cmd/internal/job"
+	"ninox/neuralgraph"
 )
 
 // formats write a neuron graph in the forms of --format.
 var formats = map[string]func(io.Writer, *view) error{
-	"text": writeText,
-	"json": writeJSON,
+	"text": func(w io.Writer, v *view) error { return v.graph.Text(w, v.verdict()) },
+	"json": func(w io.Writer, v *view) error { return v.graph.JSON(w, v.verdict()) },
+	"dot":  func(w io.Writer, v *view) error { return v.graph.DOT(w) },
+	"svg":  func(w io.Writer, v *view) error { return v.graph.SVG(w) },
 }
 
-func writeJSON(w io.Writer, v *view) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v.graph)
-}
-
-// writeText prints groups, blocks and what could not be placed, and the
-// certificate where there is one.
-func writeText(w io.Writer, v *view) error {
-	rows := [][]string{{"group", "role", "size", "name", "permutable"}}
-	for _, g := range v.graph.Groups {
-		perm := "yes"
-		if !g.Permutable {
-			perm = "no: " + g.Reason
-		}
-		rows = append(rows, []string{g.ID, string(g.Role), fmt.Sprint(g.Size), g.Name, perm})
+// verdict is the certificate as a document holds it, nil where none was run.
+func (v *view) verdict() *neuralgraph.Verdict {
+	if v.cert == nil {
+		return nil
 	}
-	rows = append(rows, nil, []string{"source", "target", "edges", "parameter"})
-	for _, b := range v.graph.Blocks {
-		name := b.Parameter
-		if b.Slice != "" {
-			name += "[" + b.Slice + "]"
-		}
-		rows = append(rows, []string{strings.Join(b.Source, "·"), strings.Join(b.Target, "·"), fmt.Sprint(b.Edges), name})
-	}
-	return job.WriteColumns(w, rows)
+	return &neuralgraph.Verdict{Certificate: v.cert, Failed: v.cert.Failed}
 }

@@ -17,7 +17,6 @@ import (
 	"ninox/neuralgraph/certify"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/ops"
-	"ninox/onnxgraph/rewrite"
 )
 
 type options struct {
@@ -120,15 +119,13 @@ func read(file string) (*view, error) {
 }
 
 func analyse(m *onnxgraph.Model) (*view, error) {
-	m, err := rewrite.Standard(m, ops.Registry())
-	if err != nil {
-		return nil, err
-	}
+	// Not of the standard form: there, constants of the computation can no
+	// longer be told from weights.
 	g, err := neuralgraph.Analyse(m, ops.Registry())
 	if err != nil {
 		return nil, err
 	}
-	return &view{model: m, graph: g}, nil
+	return &view{model: g.Model(), graph: g}, nil
 }
 
 func run(ctx context.Context, a *app.App, o options) error {
