@@ -22,6 +22,10 @@ var wideOps = joined(
 	sequenceOps,
 	quantization,
 	[]*op.Def{castLike},
+	pointwise,
+	selections,
+	randoms,
+	[]*op.Def{mod},
 	classicalOps,
 	trainingOps,
 )

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -264,6 +265,8 @@ func mulDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 		return b
 	case b == one:
 		return a
+	case a.IsKnown() && b.IsKnown() && a.Value > math.MaxInt64/b.Value:
+		return onnxgraph.UnknownDim() // no tensor is so large
 	}
 	if p, q, ok := both(a, b); ok {
 		return p.times(q).dim()

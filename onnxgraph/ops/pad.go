@@ -109,8 +109,11 @@ func moved(d onnxgraph.Dim, n int64) onnxgraph.Dim {
 
 func flowPad(c op.FlowCtx) error {
 	x := c.InFact(0)
+	if x.Rank() < 0 {
+		return opaque(c, "the rank is unknown")
+	}
 	_, _, pads, ok := padsOf(c.Node(), x.Rank(), c.InFact)
-	if x.Rank() < 0 || !ok || pads == nil {
+	if !ok || pads == nil {
 		return opaque(c, "the pads are computed")
 	}
 	fixAll(c, "lists pads", 1, 3)

@@ -14,9 +14,16 @@ import (
 // values into a list.
 var sequenceOps = []*op.Def{
 	inSequence("SequenceConstruct", since(11), nil, op.AtLeast(1), func(c *op.InferCtx) error {
-		elem := c.I(0).Type
-		for _, in := range c.In[1:] {
-			elem = commonType(elem, in.Type)
+		var elem onnxgraph.Type
+		for i, in := range c.In {
+			switch {
+			case in == nil:
+				return c.Errorf("", "input %d is required", i)
+			case i == 0:
+				elem = in.Type
+			default:
+				elem = commonType(elem, in.Type)
+			}
 		}
 		setType(c, sequenceOf(elem))
 		return nil
