@@ -112,7 +112,7 @@ func BenchmarkStep(b *testing.B) {
 	}
 	for name, make := range cases {
 		c := make()
-		p, err := newPlan(c.graph, w.Taps)
+		p, err := newPlan(c.graph, w.Taps, w.EdgeTypes)
 		if err != nil {
 			b.Fatal(err)
 		}

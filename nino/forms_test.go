@@ -75,7 +75,7 @@ func TestFormsAgree(t *testing.T) {
 			c.Words = 61
 		}
 		w := randomWeights(t, rng, c)
-		p, err := newPlan(g, w.Taps)
+		p, err := newPlan(g, w.Taps, w.EdgeTypes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestTilesDeterministic(t *testing.T) {
 	w := importWeights(t, "nino_no_posw")
 	f := loadFixture(t, "c_gpt2_v256")
 	g := f.nino(t)
-	p, err := newPlan(g, w.Taps)
+	p, err := newPlan(g, w.Taps, w.EdgeTypes)
 	if err != nil {
 		t.Fatal(err)
 	}

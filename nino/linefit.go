@@ -80,8 +80,7 @@ func lineFactors(n, k int) []float64 {
 	return out
 }
 
-// clone copies an array. Gorgonia's own Clone turns shape [1] arrays with one
-// element into the same again, but shares what it cannot copy.
+// clone copies an array.
 func clone(d *tensor.Dense) *tensor.Dense {
 	switch v := d.Data().(type) {
 	case []float32:

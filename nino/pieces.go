@@ -1,6 +1,7 @@
 package nino
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,14 +13,14 @@ import (
 // nodes, each with the next taps in row-major order, the last one filled up
 // with zeros.
 type piece struct {
-	parameter        int // index into plan.parameters, -1 for auxiliary edges
-	kind             neuralgraph.EdgeType
-	source, target   neuralgraph.Span
-	diagonal         bool
-	offset           int64 // of the element of the first edge's first tap,
-	bySource, byEdge int64 // and the steps to the next source and the next target
-	taps             []int64
-	constant         float32 // feature of auxiliary edges, at tap 0 of every state
+	parameter          int // index into plan.parameters, -1 for auxiliary edges
+	kind               neuralgraph.EdgeType
+	source, target     neuralgraph.Span
+	diagonal           bool
+	offset             int64   // of the element of the first edge's first tap,
+	bySource, byTarget int64   // and the steps to the next source and the next target
+	taps               []int64 // of each tap, from the edge's first element
+	constant           float32 // feature of auxiliary edges, at tap 0 of every state
 }
 
 // Features of auxiliary edges, in place of a parameter.
@@ -40,16 +41,20 @@ type plan struct {
 	extent     []int64
 }
 
-// newPlan splits the blocks of a graph into pieces of at most taps taps.
-func newPlan(g *neuralgraph.NiNo, taps int) (*plan, error) {
+// newPlan splits the blocks of a graph, with edges of so many types, into
+// pieces of at most taps taps.
+func newPlan(g *neuralgraph.NiNo, taps, types int) (*plan, error) {
 	p := &plan{nodes: g.Nodes, widest: 1}
 	if g.Nodes < 1 {
-		return nil, fmt.Errorf("neural graph without nodes")
+		return nil, errors.New("neural graph without nodes")
+	}
+	if types <= int(neuralgraph.EdgeSelfLoop) {
+		return nil, fmt.Errorf("the network knows %d types of edges, self-loops are of type %d", types, neuralgraph.EdgeSelfLoop)
 	}
 	number := map[string]int{}
 	for i := range g.Blocks {
 		b := &g.Blocks[i]
-		if err := checkBlock(b, g.Nodes); err != nil {
+		if err := checkBlock(b, g.Nodes, types); err != nil {
 			return nil, fmt.Errorf("neural graph block %d (parameter %q): %w", i, b.Parameter, err)
 		}
 		base := piece{parameter: -1, kind: b.Type, source: b.Source, target: b.Target, diagonal: b.Diagonal, constant: featureAuxiliary}
@@ -64,7 +69,7 @@ func newPlan(g *neuralgraph.NiNo, taps int) (*plan, error) {
 			p.parameters = append(p.parameters, b.Parameter)
 			p.covered, p.extent = append(p.covered, 0), append(p.extent, 0)
 		}
-		base.parameter, base.offset, base.bySource, base.byEdge = n, b.Offset, b.SourceStride, b.TargetStride
+		base.parameter, base.offset, base.bySource, base.byTarget = n, b.Offset, b.SourceStride, b.TargetStride
 		offsets := b.TapOffsets
 		if offsets == nil {
 			offsets = make([]int64, b.Taps)
@@ -91,7 +96,7 @@ func (p *plan) add(x piece) {
 }
 
 // checkBlock makes sure that later arithmetic stays in range.
-func checkBlock(b *neuralgraph.Block, nodes int) error {
+func checkBlock(b *neuralgraph.Block, nodes, types int) error {
 	for _, s := range []neuralgraph.Span{b.Source, b.Target} {
 		if s.Count < 1 || s.Index != nil && len(s.Index) != s.Count {
 			return fmt.Errorf("%d nodes at one end, an index of %d", s.Count, len(s.Index))
@@ -103,8 +108,8 @@ func checkBlock(b *neuralgraph.Block, nodes int) error {
 		}
 	}
 	switch {
-	case b.Type < 0 || int(b.Type) > 14:
-		return fmt.Errorf("edge type %d", b.Type)
+	case b.Type < 0 || int(b.Type) >= types:
+		return fmt.Errorf("edge type %d, the network knows %d", b.Type, types)
 	case b.Diagonal && b.Source.Count != b.Target.Count:
 		return fmt.Errorf("diagonal of %d sources and %d targets", b.Source.Count, b.Target.Count)
 	case b.Taps < 0 || b.TapOffsets != nil && len(b.TapOffsets) != b.Taps:
@@ -126,7 +131,7 @@ func (x *piece) edges() int {
 
 // element is where the taps of the edge from source i to target j start.
 func (x *piece) element(i, j int) int64 {
-	return x.offset + int64(i)*x.bySource + int64(j)*x.byEdge
+	return x.offset + int64(i)*x.bySource + int64(j)*x.byTarget
 }
 
 func (x *piece) lastElement(taps []int64) int64 {

@@ -48,7 +48,7 @@ func New(engine *ort.Engine, w *Weights, g *neuralgraph.NiNo, o Options) (*Nowca
 		taps = mlpTaps
 	}
 	var err error
-	if n.plan, err = newPlan(g, taps); err != nil {
+	if n.plan, err = newPlan(g, taps, w.EdgeTypes); err != nil {
 		return nil, fmt.Errorf("nino: %w", err)
 	}
 	if n.form, err = newForm(engine, w, n.plan, g, o); err != nil {

@@ -141,13 +141,13 @@ func TestPlanRefuses(t *testing.T) {
 	for want, spoil := range cases {
 		b := good()
 		spoil(&b)
-		if _, err := newPlan(&neuralgraph.NiNo{Nodes: 4, Blocks: []neuralgraph.Block{b}}, 9); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newPlan(&neuralgraph.NiNo{Nodes: 4, Blocks: []neuralgraph.Block{b}}, 9, 15); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}
 	b := good()
 	b.TargetStride = 2 // elements up to number 4 of a parameter with 4
-	p, err := newPlan(&neuralgraph.NiNo{Nodes: 4, Blocks: []neuralgraph.Block{b}}, 9)
+	p, err := newPlan(&neuralgraph.NiNo{Nodes: 4, Blocks: []neuralgraph.Block{b}}, 9, 15)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestPlanRefuses(t *testing.T) {
 func TestPlanSplitsTaps(t *testing.T) {
 	b := neuralgraph.Block{Parameter: "conv", Type: neuralgraph.EdgeConv, Taps: 25, SourceStride: 25, TargetStride: 50,
 		Source: neuralgraph.Span{First: 0, Count: 2}, Target: neuralgraph.Span{First: 2, Count: 3}}
-	p, err := newPlan(&neuralgraph.NiNo{Nodes: 5, Blocks: []neuralgraph.Block{b}}, 9)
+	p, err := newPlan(&neuralgraph.NiNo{Nodes: 5, Blocks: []neuralgraph.Block{b}}, 9, 15)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func NewWeights(set *weights.Set, args map[string]string) (*Weights, error) {
 	return w, nil
 }
 
-// dims is the shape of a tensor that must be a matrix.
+// matrix is the shape of a tensor that must be a matrix.
 func (w *Weights) matrix(name string) (rows, cols int, err error) {
 	t := w.Tensors.Get(name)
 	if t == nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -276,6 +277,12 @@ func TestStepRefuses(t *testing.T) {
 			s.AddFloats("layer.w", []int64{1}, make([]float32, 1))
 			rewrite(t, *o, s)
 		}, "no name in common: the model has w, b, the states have layer.w", false},
+		"infinite states": {func(t *testing.T, o *stepOptions) {
+			s := &weights.Set{}
+			s.AddFloats("w", []int64{2, 3}, []float32{1, 2, 3, 4, 5, float32(math.Inf(1))})
+			s.AddFloats("b", []int64{3}, make([]float32, 3))
+			rewrite(t, *o, s)
+		}, "the prediction is not finite", false},
 		"no state": {func(_ *testing.T, o *stepOptions) { o.States[2] += ".absent" }, "s2.safetensors.absent", false},
 		"no model": {func(_ *testing.T, o *stepOptions) { o.Model += ".absent" }, "m.onnx.absent", false},
 		"WNN weights": {func(t *testing.T, o *stepOptions) {

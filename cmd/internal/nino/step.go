@@ -152,6 +152,9 @@ func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 	if r.Newest, r.Update, err = norms(r.Matched, newest, predicted); err != nil {
 		return err
 	}
+	if math.IsNaN(r.Update) || math.IsInf(r.Update, 0) {
+		return fmt.Errorf("the prediction is not finite (the newest state has norm %v); nothing is written", r.Newest)
+	}
 	record, err := json.Marshal(map[string]any{"method": r.Method, "k": r.K})
 	if err != nil {
 		return err
