@@ -147,6 +147,9 @@ func (o *options) checkMethod(c *cobra.Command, f *app.Faults) {
 	if o.Period < states || o.Period%states != 0 {
 		f.Addf("--period %d: expected a multiple of %d, the states of a nowcast", o.Period, states)
 	}
+	if o.Safeguard == "on" && o.Period > 0 && o.Period < 2*states {
+		f.Addf("--period %d: the safeguard needs at least %d steps; choose --safeguard off", o.Period, 2*states)
+	}
 	if o.Horizon < 0 || o.Horizon == 0 && c.Flags().Changed("horizon") {
 		f.Addf("--horizon %d: expected at least 1", o.Horizon)
 	}

@@ -87,6 +87,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}{
 		{[]string{"--method", "nino"}, "--method nino needs --weights"},
 		{[]string{"--method", "linefit", "--weights", "w"}, "--weights are for --method nino or wnn+, not linefit"},
+		{[]string{"--period", "5"}, "--period 5: the safeguard needs at least 10 steps"},
 		{[]string{"--steps", "900"}, "the first nowcast is due at step 1000"},
 	} {
 		if _, err := parse(t, append([]string{"fm-16"}, k.args...)...); err == nil || !strings.Contains(err.Error(), k.want) {

@@ -211,7 +211,11 @@ func levelRows(metric string, l Level) [][]string {
 		steps, seconds = append(steps, fmt.Sprint(r.Steps)), append(seconds, fmt.Sprintf("%.1f", r.Seconds))
 	}
 	if l.ReductionPercent != nil {
-		steps = append(steps, fmt.Sprintf("(%+.0f %%)", -*l.ReductionPercent))
+		change := fmt.Sprintf("(%+.0f %%)", -*l.ReductionPercent)
+		if change == "(-0 %)" || change == "(+0 %)" {
+			change = "(±0 %)"
+		}
+		steps = append(steps, change)
 	}
 	return [][]string{steps, seconds}
 }

@@ -57,11 +57,12 @@ func Analyse(file string, o job.ModelOptions) (*Report, error) {
 		return nil, err
 	}
 	reg := ops.Registry()
-	if m, err = rewrite.Standard(m, reg); err != nil {
+	std, err := rewrite.Standard(m, reg)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	r := &Report{Model: file, Operators: operators(m, reg)}
-	if err := r.parameters(m, o); err != nil {
+	r := &Report{Model: file, Operators: operators(std, reg)}
+	if err := r.parameters(m, std.Graph, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return r, nil
@@ -97,13 +98,14 @@ func describe(name string, def *op.Def) Operator {
 	return o
 }
 
-// parameters finds the state of every initializer that could be a weight.
-func (r *Report) parameters(m *onnxgraph.Model, o job.ModelOptions) error {
-	art, blockers, err := build(m, o)
+// parameters finds the state of every initializer of the model in standard form
+// that could be a weight.
+func (r *Report) parameters(m *onnxgraph.Model, std *onnxgraph.Graph, o job.ModelOptions) error {
+	art, blockers, err := build(m, std, o)
 	if err != nil {
 		return err
 	}
-	for _, t := range m.Graph.Initializers {
+	for _, t := range std.Initializers {
 		if !weight(t) {
 			continue
 		}

@@ -15,7 +15,7 @@ import (
 // build derives training artifacts, as often as it takes to leave out every
 // parameter that an operator blocks. The artifacts are nil where nothing is left
 // to train.
-func build(m *onnxgraph.Model, o job.ModelOptions) (*training.Artifacts, map[string][]autodiff.Blocker, error) {
+func build(m *onnxgraph.Model, std *onnxgraph.Graph, o job.ModelOptions) (*training.Artifacts, map[string][]autodiff.Blocker, error) {
 	// Which parameters gradients reach does not depend on the loss, and this one
 	// takes outputs of every shape.
 	o.Loss = cmp.Or(o.Loss, training.MSE)
@@ -25,7 +25,7 @@ func build(m *onnxgraph.Model, o job.ModelOptions) (*training.Artifacts, map[str
 		if errors.Is(err, training.ErrNothingToTrain) {
 			return nil, blockers, nil
 		}
-		found := blockersOf(m.Graph, err)
+		found := blockersOf(std, err)
 		if err == nil || len(found) == 0 {
 			return art, blockers, err
 		}

@@ -68,7 +68,7 @@ func TestUncoveredUseBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &Report{}
-	if err := r.parameters(m, job.ModelOptions{}); err != nil {
+	if err := r.parameters(m, m.Graph, job.ModelOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	state := map[string]string{}
