@@ -15,7 +15,7 @@
 // edge by edge; it computes in the reference's order and gives its numbers to
 // 1e-5. TileModels are for dense blocks of edges: linear maps that follow one
 // another are multiplied out, nothing is gathered, scattered or kept per edge. New
-// runs the tiles; WNN+, the network without a graph, runs as edges.
+// runs the tiles; WNN+, the network without a graph, has the edges form only.
 //
 // Kernels with more taps than the network has (9) are split over parallel edges
 // between the same nodes, each with the next nine taps in row-major order.

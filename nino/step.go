@@ -57,10 +57,10 @@ func New(engine *ort.Engine, w *Weights, g *neuralgraph.NiNo, o Options) (*Nowca
 	return n, nil
 }
 
-// newForm is the tiles form; the MLP, which knows no nodes, runs edge by edge.
+// newForm is the form that runs the variant.
 func newForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, o Options) (form, error) {
 	if w.Variant == VariantMLP {
-		return newEdgesForm(engine, w, p, g, o)
+		return newMLPForm(engine, w, p, o)
 	}
 	return newTilesForm(engine, w, p, g, o)
 }

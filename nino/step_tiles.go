@@ -4,18 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"ninox/neuralgraph"
 	"ninox/onnxgraph"
 	ort "ninox/runtime"
-)
-
-// Sizes of a tile: about 64 sources by 64 targets run fastest on processors,
-// larger tiles leave their caches.
-const (
-	tileSide  = 64
-	tileEdges = tileSide * tileSide
 )
 
 // tilesForm runs the tiles form, a few tiles at a time. It takes memory for the
@@ -33,13 +25,6 @@ type tilesForm struct {
 
 	nodes, pass       []*ort.Session
 	diagonal, outcome *ort.Session
-}
-
-// tileRange is a part of a piece: sources s0 to s1 by targets t0 to t1, or,
-// diagonal, edges t0 to t1.
-type tileRange struct {
-	piece          *piece
-	s0, s1, t0, t1 int
 }
 
 func newTilesForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, o Options) (*tilesForm, error) {
@@ -98,36 +83,6 @@ func (f *tilesForm) close() {
 	}
 }
 
-// split cuts a piece into tiles of at most tileEdges edges.
-func split(x *piece) []tileRange {
-	var out []tileRange
-	if x.diagonal {
-		for t := 0; t < x.target.Count; t += tileEdges {
-			out = append(out, tileRange{x, t, min(t+tileEdges, x.target.Count), t, min(t+tileEdges, x.target.Count)})
-		}
-		return out
-	}
-	high := min(x.source.Count, tileSide)
-	wide := min(x.target.Count, tileEdges/high)
-	high = min(x.source.Count, tileEdges/wide)
-	for t := 0; t < x.target.Count; t += wide {
-		for s := 0; s < x.source.Count; s += high {
-			out = append(out, tileRange{x, s, min(s+high, x.source.Count), t, min(t+wide, x.target.Count)})
-		}
-	}
-	return out
-}
-
-// rows is the number of sources along the first axis of the tile's arrays.
-func (r *tileRange) rows() int {
-	if r.piece.diagonal {
-		return 1
-	}
-	return r.s1 - r.s0
-}
-
-func (r *tileRange) columns() int { return r.t1 - r.t0 }
-
 // countIncoming fills degree and mix.
 func (f *tilesForm) countIncoming() {
 	types := f.config.EdgeTypes
@@ -179,50 +134,6 @@ func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
 	return nil
 }
 
-// values closes inputs after a run.
-type values map[string]*ort.Value
-
-func (v values) close() {
-	for _, x := range v {
-		x.Close()
-	}
-}
-
-// floats adds a float input; the first error stays.
-func (v values) floats(err *error, name string, data []float32, dims ...int) {
-	if *err == nil {
-		v[name], *err = ort.FloatValue(sizes(dims), data)
-	}
-}
-
-func (v values) ints(err *error, name string, data []int64, dims ...int) {
-	if *err == nil {
-		v[name], *err = ort.Int64Value(sizes(dims), data)
-	}
-}
-
-func sizes(dims []int) []int64 {
-	out := make([]int64, len(dims))
-	for i, d := range dims {
-		out[i] = int64(d)
-	}
-	return out
-}
-
-// run runs a session and copies its float outputs out.
-func run(ctx context.Context, s *ort.Session, in values) (map[string][]float32, error) {
-	out, err := s.Run(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	defer values(out).close()
-	copies := map[string][]float32{}
-	for name, v := range out {
-		copies[name] = append([]float32(nil), v.Floats()...)
-	}
-	return copies, nil
-}
-
 func (f *tilesForm) firstNodes(ctx context.Context, v *nodeValues) (err error) {
 	in := values{}
 	defer in.close()
@@ -246,7 +157,7 @@ func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r 
 		width = f.config.Taps * f.config.Context
 	}
 	sum, weighted := make([]float32, n*width), make([]float32, n*d)
-	err = f.each(ctx, f.tiles, func(t *tileRange) (map[string][]float32, error) {
+	err = eachTile(ctx, f.workers, f.tiles, func(t *tileRange) (map[string][]float32, error) {
 		s := f.pass[r]
 		if r == 0 && t.piece.diagonal {
 			s = f.diagonal
@@ -298,7 +209,7 @@ func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, k
 			report(t.rows() * t.columns())
 		}
 	}
-	return f.each(ctx, real, func(t *tileRange) (map[string][]float32, error) {
+	return eachTile(ctx, f.workers, real, func(t *tileRange) (map[string][]float32, error) {
 		return f.runTile(ctx, f.outcome, tr, v, t, len(f.pass), func(in values, err *error) {
 			in.ints(err, inHorizon, horizon)
 		})
@@ -325,132 +236,4 @@ func (f *tilesForm) runTile(ctx context.Context, s *ort.Session, tr *trajectory,
 		return nil, err
 	}
 	return run(ctx, s, in)
-}
-
-// sources are the sources' rows of an array [nodes, width]; of a diagonal tile
-// they stand beside the targets.
-func (t *tileRange) sources(all []float32, width int) []float32 {
-	return rowsOf(all, width, t.piece.source, t.s0, t.s1)
-}
-
-func (t *tileRange) sourceDims(width int) []int {
-	if t.piece.diagonal {
-		return []int{1, t.columns(), width}
-	}
-	return []int{t.rows(), 1, width}
-}
-
-// rowsOf are the rows of nodes lo to hi of a span; aliased where they follow
-// one another.
-func rowsOf(all []float32, width int, span neuralgraph.Span, lo, hi int) []float32 {
-	if span.Index == nil {
-		return all[(span.First+lo)*width : (span.First+hi)*width]
-	}
-	out := make([]float32, 0, (hi-lo)*width)
-	for i := lo; i < hi; i++ {
-		n := span.Node(i)
-		out = append(out, all[n*width:(n+1)*width]...)
-	}
-	return out
-}
-
-// features are the scaled states of the tile's edges.
-func (t *tileRange) features(tr *trajectory, columns int) []float32 {
-	out := make([]float32, t.rows()*t.columns()*columns)
-	for r := range t.rows() {
-		for j := t.t0; j < t.t1; j++ {
-			e := (r*t.columns() + j - t.t0) * columns
-			tr.features(t.piece, t.sourceOf(r, j), j, out[e:e+columns])
-		}
-	}
-	return out
-}
-
-// sourceOf is the source of the edge in row r to target j.
-func (t *tileRange) sourceOf(r, j int) int {
-	if t.piece.diagonal {
-		return j
-	}
-	return t.s0 + r
-}
-
-// accumulate adds the tile's sums [T, columns] to the targets' rows of an array
-// [nodes, width]; the columns beyond are those of taps that the tile lacks.
-func (t *tileRange) accumulate(all []float32, width int, sums []float32) {
-	columns := len(sums) / t.columns()
-	for j := t.t0; j < t.t1; j++ {
-		n := t.piece.target.Node(j)
-		row := all[n*width : n*width+columns]
-		for i, x := range sums[(j-t.t0)*columns : (j-t.t0+1)*columns] {
-			row[i] += x
-		}
-	}
-}
-
-// store takes the predictions [S, T, F] of the tile.
-func (t *tileRange) store(tr *trajectory, pred []float32) {
-	taps := len(t.piece.taps)
-	for r := range t.rows() {
-		for j := t.t0; j < t.t1; j++ {
-			e := (r*t.columns() + j - t.t0) * taps
-			tr.store(t.piece, t.sourceOf(r, j), j, pred[e:e+taps])
-		}
-	}
-}
-
-// each runs work on every tile, several at a time, and take on the results in
-// the order of the tiles, one at a time: sums come out the same whatever the
-// number of workers.
-func (f *tilesForm) each(ctx context.Context, tiles []tileRange, work func(*tileRange) (map[string][]float32, error), take func(*tileRange, map[string][]float32)) error {
-	type outcome struct {
-		out map[string][]float32
-		err error
-	}
-	ahead := 4 * f.workers
-	results := make([]chan outcome, len(tiles))
-	tickets := make(chan struct{}, ahead) // bounds the results that wait
-	next := make(chan int)
-	var wg sync.WaitGroup
-	stop, cancel := context.WithCancel(ctx)
-	defer wg.Wait()
-	defer cancel()
-	for i := range results {
-		results[i] = make(chan outcome, 1)
-	}
-	wg.Go(func() {
-		defer close(next)
-		for i := range tiles {
-			select {
-			case tickets <- struct{}{}:
-			case <-stop.Done():
-				return
-			}
-			select {
-			case next <- i:
-			case <-stop.Done():
-				return
-			}
-		}
-	})
-	for range f.workers {
-		wg.Go(func() {
-			for i := range next {
-				out, err := work(&tiles[i])
-				results[i] <- outcome{out, err}
-			}
-		})
-	}
-	for i := range tiles {
-		select {
-		case r := <-results[i]:
-			if r.err != nil {
-				return r.err
-			}
-			<-tickets
-			take(&tiles[i], r.out)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }

@@ -8,11 +8,9 @@ import (
 	ort "ninox/runtime"
 )
 
-// mlpTaps is how many taps of an edge WNN+ sees at once; it treats each alone.
-const mlpTaps = 9
-
 // edgesForm runs the edges form on the whole graph expanded to lists of edges.
-// It is simple and takes memory in proportion to the edges times the width.
+// It is simple and takes memory in proportion to the edges times the width:
+// what the tiles form is compared with.
 type edgesForm struct {
 	session *ort.Session
 	plan    *plan
@@ -47,9 +45,6 @@ func (f *edgesForm) prepare(w *Weights, g *neuralgraph.NiNo, o Options) error {
 	var err error
 	if f.inputs[inTypes], err = ort.Int64Value([]int64{int64(n)}, types); err != nil {
 		return err
-	}
-	if w.Variant == VariantMLP {
-		return nil
 	}
 	if f.inputs[inEdges], err = ort.Int64Value([]int64{2, int64(n)}, index); err != nil {
 		return err
