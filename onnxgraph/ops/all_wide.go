@@ -26,6 +26,7 @@ var wideOps = joined(
 	selections,
 	randoms,
 	[]*op.Def{mod},
+	resizes,
 	classicalOps,
 	trainingOps,
 )
