@@ -54,6 +54,9 @@ func (g *Graph) Text(w io.Writer, verdict *Verdict) error {
 	for _, o := range d.Coverage.Opaque {
 		fmt.Fprintf(&b, "  opaque: %s: %s\n", o.Parameter, o.Reason)
 	}
+	if verdict != nil {
+		fmt.Fprintf(&b, "certificate: %v\n", verdict.Certificate)
+	}
 	_, err = io.WriteString(w, b.String())
 	return err
 }

@@ -41,6 +41,21 @@ type Control struct {
 	RelError  float64 `json:"rel_error"`
 }
 
+// String is the certificate in a sentence.
+func (c *Certificate) String() string {
+	if c.Groups == 0 {
+		return "no group to permute"
+	}
+	s := fmt.Sprintf("%d of %d groups permuted, outputs equal within %.1e", c.Passed, c.Groups, c.MaxRelError)
+	if len(c.Failed) > 0 {
+		s = fmt.Sprintf("%d of %d groups passed, outputs differ by up to %.1e", c.Passed, c.Groups, c.MaxRelError)
+	}
+	if n := c.NegativeControl; n.Changed {
+		return fmt.Sprintf("%s; permuted in %s only, %s changes them by %.1e", s, n.Parameter, n.Group, n.RelError)
+	}
+	return s + "; the outputs do not tell neurons apart"
+}
+
 // Run permutes and compares. The graph must be that of the model. The error
 // says why the model could not be run at all.
 func Run(ctx context.Context, engine *ort.Engine, m *onnxgraph.Model, g *neuralgraph.Graph, o Options) (*Certificate, error) {

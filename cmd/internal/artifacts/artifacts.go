@@ -4,7 +4,9 @@ package artifacts
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 
@@ -95,6 +97,9 @@ func run(_ context.Context, a *app.App, o options) error {
 		return err
 	}
 	if err := art.Write(o.Out, o.Overwrite); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%w; --overwrite replaces it", err)
+		}
 		return err
 	}
 	r := describe(art)

@@ -4,8 +4,10 @@ package graph
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -147,6 +149,9 @@ func run(ctx context.Context, a *app.App, o options) error {
 		err = write(a.Out)
 	} else {
 		err = onnxgraph.WriteAtomic(o.Out, o.Overwrite, write)
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%w; --overwrite replaces it", err)
+		}
 	}
 	if err != nil {
 		return err
