@@ -33,16 +33,27 @@ func Analyse(m *onnxgraph.Model, reg *op.Registry) (*Graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("neural graph: %w", err)
 	}
-	facts, err := infer.Run(std, reg, infer.Options{})
+	a, err := propagated(std, reg)
 	if err != nil {
 		return nil, fmt.Errorf("neural graph: %w", err)
 	}
-	a := &analysis{model: std, reg: reg, facts: facts}
-	a.classify()
-	if err := a.propagate(); err != nil {
-		return nil, fmt.Errorf("neural graph: %w", err)
+	if parted, ok := a.distribute(); ok {
+		if a, err = propagated(parted, reg); err != nil {
+			return nil, fmt.Errorf("neural graph: %w", err)
+		}
 	}
-	return a.graph(m)
+	return a.graph(m, std)
+}
+
+// propagated runs the coarse propagation over a model.
+func propagated(m *onnxgraph.Model, reg *op.Registry) (*analysis, error) {
+	facts, err := infer.Run(m, reg, infer.Options{})
+	if err != nil {
+		return nil, err
+	}
+	a := &analysis{model: m, reg: reg, facts: facts}
+	a.classify()
+	return a, a.propagate()
 }
 
 // classify finds producers, consumers and constant values of the outermost

@@ -8,9 +8,10 @@ import (
 	"ninox/onnxgraph"
 )
 
-// graph turns the propagated axes into groups, blocks and coverage.
-func (a *analysis) graph(m *onnxgraph.Model) (*Graph, error) {
-	g := &Graph{analysis: a, groupOf: map[*class]int{}, views: map[string][]piece{}, Nodes: len(a.model.Graph.Nodes), Opset: m.OpsetVersion("")}
+// graph turns the propagated axes into groups, blocks and coverage. m is the
+// model as given, std its standard form.
+func (a *analysis) graph(m, std *onnxgraph.Model) (*Graph, error) {
+	g := &Graph{analysis: a, standard: std, groupOf: map[*class]int{}, views: map[string][]piece{}, Nodes: len(std.Graph.Nodes), Opset: m.OpsetVersion("")}
 	params := a.floatParameters(m)
 	names := map[string]bool{}
 	for _, p := range params {
@@ -32,7 +33,7 @@ func (a *analysis) graph(m *onnxgraph.Model) (*Graph, error) {
 			}
 		}
 	}
-	if g.fine, err = a.refine(sinks); err != nil {
+	if g.fine, err = a.refine(sinks, g.depthwise()); err != nil {
 		return nil, err
 	}
 	g.finePieces(params)
@@ -47,6 +48,28 @@ func (a *analysis) graph(m *onnxgraph.Model) (*Graph, error) {
 		g.Residuals = append(g.Residuals, Residual{nodeName(r.node), size})
 	}
 	return g, nil
+}
+
+// depthwise finds the layers whose weight has its neurons on both sides at once
+// and no others.
+func (g *Graph) depthwise() map[*onnxgraph.Node]int {
+	out := map[*onnxgraph.Node]int{}
+	for _, list := range g.uses {
+		for _, u := range list {
+			wide := map[role]bool{}
+			for a := range u.roles {
+				for k := range u.roles[a] {
+					for i, r := range u.roles[a][k] {
+						wide[r] = wide[r] || u.local[a][k].leaves[i].size > 1
+					}
+				}
+			}
+			if u.linear && wide[roleShared] && !wide[roleSource] && !wide[roleTarget] {
+				out[u.node] = u.input
+			}
+		}
+	}
+	return out
 }
 
 func nodeName(n *onnxgraph.Node) string {
@@ -136,6 +159,7 @@ func (g *Graph) finePieces(params []Parameter) {
 			}
 		}
 	}
+	f.settleLifts()
 	f.space.settle()
 	all := map[string][][]piece{}
 	for _, p := range params {

@@ -1,9 +1,10 @@
 package neuralgraph
 
 import (
+	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
-	"sort"
 )
 
 // cellGraph is the undirected simple graph under a NiNo graph, without
@@ -30,95 +31,92 @@ type link struct {
 // map onto each other.
 func (n *NiNo) cellsOf() *cellGraph {
 	c := &cellGraph{nodes: n.Nodes, cellOf: make([]int32, n.Nodes), links: map[[2]int]bool{}}
-	count := 1
+	p := &partition{cellOf: c.cellOf, size: []int{n.Nodes}}
 	for i := range n.Blocks {
-		for _, s := range []Span{n.Blocks[i].Source, n.Blocks[i].Target} {
-			count = c.split(count, s)
-		}
+		p.split(n.Blocks[i].Source)
+		p.split(n.Blocks[i].Target)
 	}
-	for changed := true; changed; {
-		before := count
+	for before := 0; before < len(p.size); {
+		before = len(p.size)
 		for i := range n.Blocks {
 			if b := &n.Blocks[i]; b.Diagonal {
-				count = c.match(count, b)
+				p.match(b.Source, b.Target)
+				p.match(b.Target, b.Source)
 			}
 		}
-		changed = count > before
 	}
-	c.gather(count)
+	c.gather(len(p.size))
 	c.connect(n)
 	return c
 }
 
-// split separates the nodes of a span from the others of their cells.
-func (c *cellGraph) split(count int, s Span) int {
-	size := make([]int32, count)
-	for _, k := range c.cellOf {
-		size[k]++
-	}
-	inside := make([]int32, count)
-	for i := range s.Count {
-		inside[c.cellOf[s.Node(i)]]++
-	}
-	fresh := make([]int32, count)
-	for k := range fresh {
-		fresh[k] = -1
-		if inside[k] > 0 && inside[k] < size[k] {
-			fresh[k] = int32(count)
-			count++
-		}
-	}
-	for i := range s.Count {
-		if k := c.cellOf[s.Node(i)]; int(k) < len(fresh) && fresh[k] >= 0 {
-			c.cellOf[s.Node(i)] = fresh[k]
-		}
-	}
-	return count
+// partition is the cells while they are being refined. Refining costs no more
+// than the nodes that are looked at.
+type partition struct {
+	cellOf []int32
+	size   []int
 }
 
-// match refines the cells at both ends of a diagonal block by each other.
-func (c *cellGraph) match(count int, b *Block) int {
-	for _, ends := range [][2]Span{{b.Source, b.Target}, {b.Target, b.Source}} {
-		type pair struct{ own, other int32 }
-		size := make([]int32, count)
-		for _, k := range c.cellOf {
-			size[k]++
-		}
-		met := map[pair]int32{}
-		for i := range ends[0].Count {
-			met[pair{c.cellOf[ends[0].Node(i)], c.cellOf[ends[1].Node(i)]}]++
-		}
-		fresh := map[pair]int32{}
-		keys := make([]pair, 0, len(met))
-		for p := range met {
-			keys = append(keys, p)
-		}
-		sort.Slice(keys, func(i, j int) bool {
-			return keys[i].own < keys[j].own || keys[i].own == keys[j].own && keys[i].other < keys[j].other
-		})
-		for _, p := range keys {
-			if met[p] < size[p.own] {
-				fresh[p] = int32(count)
-				size[p.own] -= met[p]
-				count++
-			}
-		}
-		if len(fresh) == 0 {
-			continue
-		}
-		next := make([]int32, ends[0].Count)
-		for i := range next {
-			p := pair{c.cellOf[ends[0].Node(i)], c.cellOf[ends[1].Node(i)]}
-			next[i] = p.own
-			if k, ok := fresh[p]; ok {
-				next[i] = k
-			}
-		}
-		for i, k := range next {
-			c.cellOf[ends[0].Node(i)] = k
+// split separates the nodes of a span from the others of their cells.
+func (p *partition) split(s Span) {
+	inside := map[int32]int{}
+	for i := range s.Count {
+		inside[p.cellOf[s.Node(i)]]++
+	}
+	fresh := map[int32]int32{}
+	for _, k := range slices.Sorted(maps.Keys(inside)) {
+		if inside[k] < p.size[k] {
+			fresh[k] = p.add(k, inside[k])
 		}
 	}
-	return count
+	if len(fresh) == 0 {
+		return
+	}
+	for i := range s.Count {
+		if k, ok := fresh[p.cellOf[s.Node(i)]]; ok {
+			p.cellOf[s.Node(i)] = k
+		}
+	}
+}
+
+// add makes a cell of some nodes of an old one.
+func (p *partition) add(old int32, nodes int) int32 {
+	p.size[old] -= nodes
+	p.size = append(p.size, nodes)
+	return int32(len(p.size) - 1)
+}
+
+// match separates the nodes of own whose partners in other lie in different
+// cells.
+func (p *partition) match(own, other Span) {
+	type pair struct{ own, other int32 }
+	at := func(i int) pair { return pair{p.cellOf[own.Node(i)], p.cellOf[other.Node(i)]} }
+	met := map[pair]int{}
+	for i := range own.Count {
+		met[at(i)]++
+	}
+	keys := slices.SortedFunc(maps.Keys(met), func(x, y pair) int {
+		return cmp.Or(cmp.Compare(x.own, y.own), cmp.Compare(x.other, y.other))
+	})
+	fresh := map[pair]int32{}
+	for _, k := range keys {
+		if met[k] < p.size[k.own] {
+			fresh[k] = p.add(k.own, met[k])
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	next := make([]int32, own.Count)
+	for i := range next {
+		next[i] = p.cellOf[own.Node(i)]
+		if k, ok := fresh[at(i)]; ok {
+			next[i] = k
+		}
+	}
+	for i, k := range next {
+		p.cellOf[own.Node(i)] = k
+	}
 }
 
 // gather numbers the cells by their first nodes.

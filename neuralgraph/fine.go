@@ -16,11 +16,14 @@ type fine struct {
 	*analysis
 	space     *space
 	env       *env
+	depthwise map[*onnxgraph.Node]int // the input that such a layer's weight is
 	instances map[instanceKey]*env
 	sinks     map[*onnxgraph.Node]bool
 	origin    map[string]string // the value in which a value's set of neurons came to be
 	residuals []residual
 	products  []dataProduct
+	lifts     []lift
+	sources   map[*class]*class // by atom of a depthwise layer's result: the atom it reads
 	layers    []Attention
 	aliases   map[*class]*class // atoms that are the same nodes as others
 }
@@ -47,8 +50,8 @@ type dataProduct struct {
 
 // refine runs the fine propagation. neuron says which classes of the coarse
 // space are neurons.
-func (a *analysis) refine(sinks map[*onnxgraph.Node]bool) (*fine, error) {
-	f := &fine{analysis: a, space: &space{}, instances: map[instanceKey]*env{}, sinks: sinks, origin: map[string]string{}, aliases: map[*class]*class{}}
+func (a *analysis) refine(sinks map[*onnxgraph.Node]bool, depthwise map[*onnxgraph.Node]int) (*fine, error) {
+	f := &fine{analysis: a, depthwise: depthwise, space: &space{}, instances: map[instanceKey]*env{}, sinks: sinks, origin: map[string]string{}, aliases: map[*class]*class{}, sources: map[*class]*class{}}
 	f.env = newEnv(nil, a.facts)
 	for _, v := range a.model.Graph.Inputs {
 		if a.constant[v.Name] {
@@ -81,6 +84,7 @@ func (f *fine) visit(n *onnxgraph.Node) error {
 		f.instances[instanceKey{n, i}] = inst
 		fl.inAxes[i] = inst.axes[in]
 	}
+	copied := f.separate(fl)
 	joined := false
 	if joins[n.OpType] && n.Domain == "" {
 		joined = f.join(fl)
@@ -91,6 +95,7 @@ func (f *fine) visit(n *onnxgraph.Node) error {
 			return err
 		}
 	}
+	f.rejoin(fl, copied)
 	f.remember(n, joined)
 	return nil
 }

@@ -18,6 +18,7 @@ type Graph struct {
 	Nodes      int   // operators of the model in standard form
 	Opset      int64 // of the default domain
 
+	standard *onnxgraph.Model
 	analysis *analysis
 	fine     *fine
 	uses     map[string][]*use

@@ -36,7 +36,7 @@ type layerSet struct {
 func (g *Graph) NiNo(params []string) (*NiNo, error) {
 	b := &ninoBuilder{g: g, n: &NiNo{}, layers: map[string]*layerSet{}}
 	shapes := map[string][]int64{}
-	for _, t := range g.analysis.model.Graph.Initializers {
+	for _, t := range g.standard.Graph.Initializers {
 		shapes[t.Name] = t.Dims
 	}
 	if params == nil {
@@ -145,6 +145,15 @@ func (b *ninoBuilder) side(own, shared []pieceLeaf, name, fallback string, scale
 	return s
 }
 
+// sources are shared leaves as the source side has them.
+func (b *ninoBuilder) sources(shared []pieceLeaf) []pieceLeaf {
+	out := slices.Clone(shared)
+	for i := range out {
+		out[i].c = b.g.fine.read(out[i].c)
+	}
+	return out
+}
+
 func (s *layerSet) stride(c *class) int64 {
 	for i, a := range s.atoms {
 		if a == c {
@@ -166,7 +175,7 @@ func (b *ninoBuilder) piece(name string, p *piece) {
 	source := p.of(roleSource)
 	var from, to side
 	if linear || len(source) > 0 {
-		from = b.side(source, shared, base+":input", name+":source", false)
+		from = b.side(source, b.sources(shared), base+":input", name+":source", false)
 		to = b.side(own, shared, base, name+":target:"+p.use.node.Output(0), false)
 	} else {
 		to = b.side(own, shared, base, name+":target:"+p.use.node.Output(0), true)
@@ -221,7 +230,7 @@ func (b *ninoBuilder) emit(blk Block, from, to side, shared []pieceLeaf, reverse
 	fromOuter, fromInner := uneven(from)
 	toOuter, toInner := uneven(to)
 	each(shared, func(index []int64, off int64) {
-		fs, ts := from.set.at(b, shared, index), to.set.at(b, shared, index)
+		fs, ts := from.set.at(b, b.sources(shared), index), to.set.at(b, shared, index)
 		each(fromOuter.leaves, func(fi []int64, foff int64) {
 			each(toOuter.leaves, func(ti []int64, toff int64) {
 				q := blk
@@ -239,7 +248,7 @@ func (b *ninoBuilder) diagonals(blk Block, from, to side, shared []pieceLeaf, re
 	s := side{set: from.set, leaves: shared}
 	t := side{set: to.set, leaves: shared}
 	for _, l := range shared {
-		s.strides = append(s.strides, from.set.stride(b.g.fine.node(l.c)))
+		s.strides = append(s.strides, from.set.stride(b.g.fine.node(b.g.fine.read(l.c))))
 		t.strides = append(t.strides, to.set.stride(b.g.fine.node(l.c)))
 	}
 	outer, inner := uneven(s)

@@ -10,7 +10,7 @@ import (
 // Model is the model in the standard form that was analysed. It computes what
 // the original computes, and its initializers include the original's
 // parameters. It must not be edited.
-func (g *Graph) Model() *onnxgraph.Model { return g.analysis.model }
+func (g *Graph) Model() *onnxgraph.Model { return g.standard }
 
 // Permutations assigns orders to groups, by id: the neuron at place i of the
 // permuted model is the one at place p[i] of the original.

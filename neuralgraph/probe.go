@@ -15,10 +15,10 @@ var saturating = map[string]bool{
 func (g *Graph) Probes() []string {
 	var out []string
 	seen := map[string]bool{}
-	for _, v := range g.analysis.model.Graph.Outputs {
+	for _, v := range g.standard.Graph.Outputs {
 		seen[v.Name] = true
 	}
-	for _, n := range g.analysis.model.Graph.Nodes {
+	for _, n := range g.standard.Graph.Nodes {
 		if !saturating[n.OpType] {
 			continue
 		}
@@ -34,7 +34,7 @@ func (g *Graph) Probes() []string {
 
 func (g *Graph) invariant(value string) bool {
 	f := g.analysis.facts.Fact(value)
-	if f == nil || f.DType() != onnxgraph.Float || f.Rank() < 0 || g.analysis.producer[value] == nil {
+	if f == nil || f.DType() != onnxgraph.Float || f.Rank() != len(g.analysis.env.lookup(value)) || g.analysis.producer[value] == nil {
 		return false
 	}
 	for _, c := range g.analysis.env.lookup(value) {
@@ -52,7 +52,7 @@ func (g *Graph) invariant(value string) bool {
 // for them, since equal ones show nothing.
 func (g *Graph) Uniform() []*onnxgraph.Value {
 	var out []*onnxgraph.Value
-	for _, n := range g.analysis.model.Graph.Nodes {
+	for _, n := range g.standard.Graph.Nodes {
 		if n.OpType != "ConstantOfShape" || n.Domain != "" || !g.analysis.constant[n.Output(0)] {
 			continue
 		}

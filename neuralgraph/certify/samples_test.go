@@ -1,0 +1,266 @@
+package certify_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"ninox/onnxgraph"
+)
+
+// sample is a small model and what its neural graph must be.
+type sample struct {
+	name   string
+	build  func(b *net)
+	groups []string // "role size" of permutable groups, in order
+	blocks []string // "parameter[slice]: source sizes > target sizes, taps type"
+	nodes  int
+	edges  map[int]int // by type, without self-loops
+}
+
+// net builds models with random weights.
+type net struct {
+	*onnxgraph.Builder
+	rng *rand.Rand
+}
+
+func (n *net) weight(name string, dims ...int64) string {
+	size := int64(1)
+	for _, d := range dims {
+		size *= d
+	}
+	v := make([]float32, size)
+	for i := range v {
+		v[i] = float32(n.rng.NormFloat64() / math.Sqrt(float64(max(size/dims[0], 1))))
+	}
+	return n.Init(onnxgraph.Floats(name, dims, v))
+}
+
+func (n *net) ints(v ...int64) string { return n.Const(onnxgraph.Vector("", v...)) }
+
+func (n *net) input(name string, dims ...int64) string {
+	s := append(onnxgraph.Shape{onnxgraph.Sym("batch")}, onnxgraph.StaticShape(dims...)...)
+	return n.Input(name, onnxgraph.Float, s)
+}
+
+func (n *net) result(value string, rank int) {
+	s := make(onnxgraph.Shape, rank)
+	for i := range s {
+		s[i] = onnxgraph.UnknownDim()
+	}
+	n.Output(value, onnxgraph.Float, s)
+}
+
+func (n *net) linear(x, name string, in, out int64) string {
+	return n.Op("Add", []string{n.Op("MatMul", []string{x, n.weight(name+".weight", in, out)}), n.weight(name+".bias", out)})
+}
+
+func (n *net) conv(x, name string, out, in, k, group int64, bias bool) string {
+	inputs := []string{x, n.weight(name+".weight", out, in/group, k, k)}
+	if bias {
+		inputs = append(inputs, n.weight(name+".bias", out))
+	}
+	p := k / 2
+	return n.Op("Conv", inputs, onnxgraph.IntsAttr("kernel_shape", k, k), onnxgraph.IntsAttr("pads", p, p, p, p), onnxgraph.IntAttr("group", group))
+}
+
+func (n *net) transpose(x string, perm ...int64) string {
+	return n.Op("Transpose", []string{x}, onnxgraph.IntsAttr("perm", perm...))
+}
+
+func (n *net) reshape(x string, shape ...int64) string {
+	return n.Op("Reshape", []string{x, n.ints(shape...)})
+}
+
+// attention is softmax(q kᵀ) v on [batch, heads, time, dim].
+func (n *net) attention(q, k, v string) string {
+	s := n.Op("MatMul", []string{q, n.transpose(k, 0, 1, 3, 2)})
+	return n.Op("MatMul", []string{n.Op("Softmax", []string{s}, onnxgraph.IntAttr("axis", -1)), v})
+}
+
+func (s *sample) model() (*onnxgraph.Model, error) {
+	n := &net{onnxgraph.NewBuilder(s.name, 17), rand.New(rand.NewPCG(1, 2))}
+	s.build(n)
+	m, err := n.Model()
+	if err != nil {
+		return nil, fmt.Errorf("sample %s: %w", s.name, err)
+	}
+	return m, nil
+}
+
+var samples = []sample{
+	{
+		name: "mlp",
+		build: func(n *net) {
+			h := n.Op("Relu", []string{n.linear(n.input("x", 5), "a", 5, 7)})
+			n.result(n.linear(h, "b", 7, 3), 2)
+		},
+		groups: []string{"hidden 7"},
+		blocks: []string{"a.weight: 5 > 7, 1 linear", "a.bias: > 7, 1 bias", "b.weight: 7 > 3, 1 linear", "b.bias: > 3, 1 bias"},
+		nodes:  5 + 7 + 3 + 2, edges: map[int]int{1: 35 + 21, 2: 10},
+	},
+	{
+		// The flattened map's positions are taps of the edges from channels.
+		name: "flatten",
+		build: func(n *net) {
+			h := n.Op("Relu", []string{n.conv(n.input("x", 2, 4, 3), "c", 6, 2, 3, 1, true)})
+			n.result(n.linear(n.Op("Flatten", []string{h}, onnxgraph.IntAttr("axis", 1)), "d", 72, 5), 2)
+		},
+		groups: []string{"hidden 6"},
+		blocks: []string{"c.weight: 2 > 6, 9 convolution", "c.bias: > 6, 1 bias", "d.weight: 6 > 5, 12 linear", "d.bias: > 5, 1 bias"},
+		nodes:  2 + 6 + 5 + 2, edges: map[int]int{1: 30, 2: 11, 3: 12},
+	},
+	{
+		// An image that goes into a linear layer is made of pixels, not channels.
+		name: "pixels",
+		build: func(n *net) {
+			x := n.Op("Flatten", []string{n.input("x", 1, 3, 4)}, onnxgraph.IntAttr("axis", 1))
+			n.result(n.linear(n.Op("Relu", []string{n.linear(x, "a", 12, 4)}), "b", 4, 2), 2)
+		},
+		groups: []string{"hidden 4"},
+		blocks: []string{"a.weight: 3·4 > 4, 1 linear", "a.bias: > 4, 1 bias", "b.weight: 4 > 2, 1 linear", "b.bias: > 2, 1 bias"},
+		nodes:  12 + 4 + 2 + 2, edges: map[int]int{1: 56, 2: 6},
+	},
+	{
+		// Grouped, depthwise and pointwise convolutions.
+		name: "grouped",
+		build: func(n *net) {
+			h := n.Op("Relu", []string{n.conv(n.input("x", 3, 5, 5), "a", 8, 3, 1, 1, false)})
+			h = n.Op("Relu", []string{n.conv(h, "b", 12, 8, 3, 2, false)})
+			h = n.Op("Relu", []string{n.conv(h, "c", 12, 12, 3, 12, true)})
+			h = n.Op("GlobalAveragePool", []string{n.conv(h, "d", 4, 12, 1, 1, false)})
+			n.result(h, 4)
+		},
+		groups: []string{"hidden 2", "hidden 4", "hidden 6"},
+		blocks: []string{"a.weight: 3 > 2·4, 1 convolution", "b.weight: 2·4 > 2·6, 9 convolution", "c.weight: 2·6 > 2·6, 9 convolution",
+			"c.bias: > 2·6, 1 bias", "d.weight: 2·6 > 4, 1 convolution"},
+		nodes: 3 + 8 + 12 + 12 + 1 + 4, edges: map[int]int{2: 12, 3: 24 + 48 + 12 + 48},
+	},
+	{
+		// Two residual blocks, the first with a projection: the sum of two fresh
+		// layers is one layer, the other sum keeps the streams apart.
+		name: "residual",
+		build: func(n *net) {
+			x := n.Op("Relu", []string{n.conv(n.input("x", 3, 5, 5), "stem", 4, 3, 3, 1, false)})
+			f := n.conv(n.Op("Relu", []string{n.conv(x, "a1", 6, 4, 3, 1, false)}), "a2", 6, 6, 3, 1, false)
+			x = n.Op("Relu", []string{n.Op("Add", []string{f, n.conv(x, "short", 6, 4, 1, 1, false)})})
+			f = n.conv(n.Op("Relu", []string{n.conv(x, "b1", 5, 6, 3, 1, false)}), "b2", 6, 5, 3, 1, false)
+			x = n.Op("Relu", []string{n.Op("Add", []string{f, x})})
+			n.result(n.linear(n.Op("Flatten", []string{n.Op("GlobalAveragePool", []string{x})}, onnxgraph.IntAttr("axis", 1)), "fc", 6, 2), 2)
+		},
+		groups: []string{"hidden 4", "hidden 6", "hidden 6", "hidden 5"},
+		nodes:  3 + 4 + 6 + 6 + 5 + 6 + 2 + 1,
+		edges:  map[int]int{1: 12, 2: 2, 3: 12 + 24 + 36 + 24 + 30 + 30, 10: 6},
+	},
+	{
+		// Squeeze and excitation: the gate is a layer of its own.
+		name: "excitation",
+		build: func(n *net) {
+			x := n.conv(n.input("x", 3, 4, 4), "a", 6, 3, 3, 1, false)
+			s := n.Op("Relu", []string{n.conv(n.Op("GlobalAveragePool", []string{x}), "s", 2, 6, 1, 1, false)})
+			g := n.Op("Sigmoid", []string{n.conv(s, "e", 6, 2, 1, 1, false)})
+			n.result(n.conv(n.Op("Mul", []string{x, g}), "b", 4, 6, 1, 1, false), 4)
+		},
+		groups: []string{"hidden 6", "hidden 2"},
+		nodes:  3 + 6 + 2 + 6 + 4, edges: map[int]int{3: 18 + 12 + 12 + 24, 10: 6},
+	},
+	{
+		// Queries, keys and values from one weight, taken apart behind a reshape
+		// to [batch, time, 3, heads, dim].
+		name: "packed",
+		build: func(n *net) {
+			x := n.input("x", 5, 8)
+			p := n.linear(n.linear(x, "in", 8, 6), "qkv", 6, 36)
+			p = n.transpose(n.reshape(p, 0, 0, 3, 3, 4), 2, 0, 3, 1, 4)
+			part := func(i int64) string {
+				return n.Op("Gather", []string{p, n.Const(onnxgraph.Int64s("", []int64{}, []int64{i}))}, onnxgraph.IntAttr("axis", 0))
+			}
+			c := n.reshape(n.transpose(n.attention(part(0), part(1), part(2)), 0, 2, 1, 3), 0, 0, 12)
+			n.result(n.linear(c, "out", 12, 2), 3)
+		},
+		groups: []string{"hidden 6", "head 3", "head_dim 4", "head_dim 4"},
+		blocks: []string{"in.weight: 8 > 6, 1 linear", "in.bias: > 6, 1 bias",
+			"qkv.weight[:, 0:12]: 6 > 3·4, 1 query", "qkv.weight[:, 12:24]: 6 > 3·4, 1 key", "qkv.weight[:, 24:36]: 6 > 3·4, 1 value",
+			"qkv.bias[0:12]: > 3·4, 1 bias", "qkv.bias[12:24]: > 3·4, 1 bias", "qkv.bias[24:36]: > 3·4, 1 bias",
+			"out.weight: 3·4 > 2, 1 linear", "out.bias: > 2, 1 bias"},
+		nodes: 8 + 6 + 12 + 12 + 2 + 3 + 1 + 3 + 1,
+		edges: map[int]int{1: 48 + 24, 2: 6 + 36 + 2, 7: 72, 8: 72, 9: 72, 11: 24},
+	},
+	{
+		// Two query heads read each key head.
+		name: "grouped queries",
+		build: func(n *net) {
+			x := n.linear(n.input("x", 5, 8), "in", 8, 6)
+			q := n.transpose(n.reshape(n.Op("MatMul", []string{x, n.weight("q.weight", 6, 16)}), 0, 0, 4, 4), 0, 2, 1, 3)
+			shared := func(name string) string {
+				k := n.transpose(n.reshape(n.Op("MatMul", []string{x, n.weight(name, 6, 8)}), 0, 0, 2, 4), 0, 2, 1, 3)
+				k = n.Op("Expand", []string{n.Op("Unsqueeze", []string{k, n.ints(2)}), n.ints(1, 1, 2, 1, 1)})
+				return n.reshape(k, 0, 4, 5, 4)
+			}
+			c := n.reshape(n.transpose(n.attention(q, shared("k.weight"), shared("v.weight")), 0, 2, 1, 3), 0, 0, 16)
+			n.result(n.Op("MatMul", []string{c, n.weight("o.weight", 16, 3)}), 3)
+		},
+		groups: []string{"hidden 6", "head 2", "head 2", "head_dim 4", "head_dim 4"},
+		blocks: []string{"in.weight: 8 > 6, 1 linear", "in.bias: > 6, 1 bias", "q.weight: 6 > 2·2·4, 1 query", "k.weight: 6 > 2·4, 1 key",
+			"v.weight: 6 > 2·4, 1 value", "o.weight: 2·2·4 > 3, 1 linear"},
+		// queries 16, keys 8, values 8, context 16, heads 4
+		nodes: 8 + 6 + 1 + 16 + 8 + 8 + 16 + 3 + 4,
+		edges: map[int]int{1: 48 + 48, 2: 6, 7: 96, 8: 48, 9: 48, 10: 16 + 16, 11: 16 + 16},
+	},
+	{
+		// A gate and its neurons are one layer; the norm's weight leads to it.
+		name: "gated",
+		build: func(n *net) {
+			x := n.linear(n.input("x", 5), "in", 5, 6)
+			x = n.Op("LayerNormalization", []string{x, n.weight("norm.weight", 6), n.weight("norm.bias", 6)})
+			g := n.Op("MatMul", []string{x, n.weight("gate", 6, 9)})
+			g = n.Op("Mul", []string{g, n.Op("Sigmoid", []string{g})})
+			h := n.Op("Mul", []string{g, n.Op("MatMul", []string{x, n.weight("up", 6, 9)})})
+			n.result(n.Op("MatMul", []string{h, n.weight("down", 9, 2)}), 2)
+		},
+		groups: []string{"hidden 6", "hidden 9"},
+		nodes:  5 + 6 + 1 + 2 + 9 + 2, edges: map[int]int{1: 30 + 54 + 54 + 18, 2: 6 + 6, 4: 6},
+	},
+	{
+		// A tied embedding: its second use adds nothing.
+		name: "tied",
+		build: func(n *net) {
+			ids := n.Input("ids", onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("batch"), onnxgraph.Known(5)})
+			w := n.weight("embed", 11, 6)
+			pos := n.weight("positions", 5, 6)
+			x := n.Op("Add", []string{n.Op("Gather", []string{w, ids}), pos})
+			x = n.Op("Add", []string{x, n.Op("Tanh", []string{n.linear(x, "a", 6, 6)})})
+			n.result(n.Op("MatMul", []string{x, n.transpose(w, 1, 0)}), 3)
+		},
+		groups: []string{"hidden 6"},
+		blocks: []string{"embed: 11 > 6, 1 embedding", "positions: 5 > 6, 1 position", "a.weight: 6 > 6, 1 linear", "a.bias: > 6, 1 bias"},
+		nodes:  11 + 5 + 6 + 6 + 1, edges: map[int]int{1: 36, 2: 6, 5: 66, 6: 30, 10: 6},
+	},
+	{
+		// A bidirectional LSTM: gates are parallel edges, directions side by side.
+		name: "lstm",
+		build: func(n *net) {
+			x := n.input("x", 4, 5)
+			x = n.transpose(x, 1, 0, 2)
+			y := n.OpN("LSTM", []string{x, n.weight("W", 2, 12, 5), n.weight("R", 2, 12, 3), n.weight("B", 2, 24)}, 1,
+				onnxgraph.IntAttr("hidden_size", 3), onnxgraph.StringAttr("direction", "bidirectional"))[0]
+			y = n.reshape(n.transpose(y, 0, 2, 1, 3), 0, 0, 6)
+			n.result(n.linear(y, "out", 6, 2), 3)
+		},
+		groups: []string{"hidden 3"},
+		nodes:  5 + 6 + 1 + 2 + 1, edges: map[int]int{1: 5*6*4 + 2*9*4 + 12, 2: 48 + 2},
+	},
+	{
+		// Two layers concatenated, as in a dense net, and shuffled in groups.
+		name: "concatenated",
+		build: func(n *net) {
+			x := n.input("x", 3, 4, 4)
+			c := n.Op("Concat", []string{n.Op("Relu", []string{n.conv(x, "a", 4, 3, 3, 1, false)}), n.conv(x, "b", 2, 3, 1, 1, false)}, onnxgraph.IntAttr("axis", 1))
+			h := n.conv(c, "c", 8, 6, 1, 1, false)
+			h = n.reshape(n.Op("Transpose", []string{n.reshape(h, 0, 2, 4, 4, 4)}, onnxgraph.IntsAttr("perm", 0, 2, 1, 3, 4)), 0, 8, 4, 4)
+			n.result(n.conv(h, "d", 2, 8, 1, 1, false), 4)
+		},
+		groups: []string{"hidden 4", "hidden 2", "hidden 2", "hidden 4"},
+		nodes:  3 + 4 + 2 + 8 + 2, edges: map[int]int{3: 12 + 6 + 48 + 16},
+	},
+}
