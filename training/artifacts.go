@@ -2,6 +2,7 @@ package training
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,7 +88,7 @@ func (a *Artifacts) Write(dir string, overwrite bool) error {
 	if !overwrite {
 		for _, name := range []string{TrainingFile, EvalFile, OptimizerFile, CheckpointFile} {
 			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-				return fmt.Errorf("artifacts: %s exists already", filepath.Join(dir, name))
+				return fmt.Errorf("artifacts: %w", &fs.PathError{Op: "write", Path: filepath.Join(dir, name), Err: fs.ErrExist})
 			}
 		}
 	}
