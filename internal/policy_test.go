@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 
 // testHelpers may be imported by the tests of any package, and so may the
 // engines a test needs to run what its package builds.
-var testHelpers = []string{"internal/testenv", "runtime", "runtime/runtimetest", "runtime/reference", "onnxgraph/ops", "onnxgraph/infer", "onnxgraph/optest", "onnxgraph/rewrite", "onnxgraph/weights", "neuralgraph", "models"}
+var testHelpers = []string{"internal/testenv", "runtime", "runtime/runtimetest", "runtime/reference", "onnxgraph/ops", "onnxgraph/infer", "onnxgraph/optest", "onnxgraph/rewrite", "onnxgraph/weights", "neuralgraph", "models", "training/autodiff"}
 
 func match(pattern, pkg string) bool {
 	if base, ok := strings.CutSuffix(pattern, "..."); ok {

@@ -96,9 +96,14 @@ func (c *InferCtx) I(i int) *Fact {
 }
 
 // Set gives output i its element type and shape. Outputs that the node does
-// not have are ignored.
+// not have are ignored; negative extents, which wrong sizes make, are unknown.
 func (c *InferCtx) Set(i int, d onnxgraph.DType, s onnxgraph.Shape) {
 	if i < len(c.Out) {
+		for a := range s {
+			if s[a].Value < 0 && s[a].Symbol == "" {
+				s[a] = onnxgraph.UnknownDim()
+			}
+		}
 		c.Out[i].Type = onnxgraph.TensorOf(d, s)
 	}
 }

@@ -131,6 +131,9 @@ func gradGather(c op.GradCtx) error {
 	if idx.Rank() != 1 {
 		g = k.foldIndices(g, c.I(0), axis)
 	}
+	if c.Fact(g).Rank() != x.Rank() {
+		return c.Errorf("no gradient of an empty %q of shape %s", c.I(0), x.Shape())
+	}
 	flat := k.reshape(c.I(1), -1)
 	extent := k.dimOf(c.I(0), axis)
 	at, constant := intsOf(idx)

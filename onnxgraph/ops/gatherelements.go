@@ -71,7 +71,7 @@ func singleIndex(f *op.Fact, axis int64) bool {
 	if axis < 0 {
 		axis += int64(f.Rank())
 	}
-	return f.Shape()[axis] == onnxgraph.Known(1)
+	return axis >= 0 && axis < int64(f.Rank()) && f.Shape()[axis] == onnxgraph.Known(1)
 }
 
 // flowElements: data is addressed along one axis; along the others indices

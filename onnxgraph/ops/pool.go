@@ -79,6 +79,9 @@ func flowPool(c op.FlowCtx) error {
 func gradMaxPool(c op.GradCtx) error {
 	k := calc{c}
 	x := c.Fact(c.I(0))
+	if x.Rank() < 3 {
+		return c.Errorf("the rank of %q is unknown", c.I(0))
+	}
 	win, _ := windowOf(c.Node(), x.Rank()-2, nil)
 	if c.Node().Int("storage_order", 0) != 0 {
 		return c.Errorf("no gradient for storage_order 1")
@@ -103,6 +106,9 @@ func gradAveragePool(c op.GradCtx) error {
 	k := calc{c}
 	x, y := c.Fact(c.I(0)), c.Fact(c.O(0))
 	n := x.Rank() - 2
+	if n < 1 {
+		return c.Errorf("the rank of %q is unknown", c.I(0))
+	}
 	win, bad := windowOf(c.Node(), n, nil)
 	win, ok := win.resolved(x.Shape()[2:])
 	if bad != "" || !ok {

@@ -186,6 +186,9 @@ func inferSlice(c *op.InferCtx) error {
 		c.Set(0, x.DType(), nil)
 		return nil
 	}
+	if err := checkBounds(c); err != nil {
+		return err
+	}
 	list, ok := cuts(c.Node, x.Rank(), c.I)
 	if !ok {
 		c.Set(0, x.DType(), unknowns(x.Rank()))
@@ -200,6 +203,30 @@ func inferSlice(c *op.InferCtx) error {
 	}
 	c.Set(0, x.DType(), out)
 	sliceElems(c, list)
+	return nil
+}
+
+// checkBounds checks that there is one start, end, axis and step each, as far
+// as their numbers are known.
+func checkBounds(c *op.InferCtx) error {
+	count, first := int64(-1), ""
+	for i, name := range []string{"starts", "ends", "axes", "steps"} {
+		n := sizeOfVector(c.I(i + 1))
+		if a := c.Node.Attr(name); a != nil {
+			n = int64(len(a.Ints))
+		} else if f := c.I(i + 1); f == nil && i < 2 {
+			return c.Errorf(name, "missing")
+		} else if f != nil && f.Rank() >= 0 && f.Rank() != 1 {
+			return c.Errorf(name, "has shape %s, expected a vector", f.Shape())
+		}
+		switch {
+		case n < 0:
+		case count < 0:
+			count, first = n, name
+		case n != count:
+			return c.Errorf(name, "%d entries, but %s has %d", n, first, count)
+		}
+	}
 	return nil
 }
 
@@ -372,6 +399,9 @@ func (k calc) unslice(c op.GradCtx, g string, at cut, i int) string {
 // zeros with the given extent on that axis; add says that places repeat.
 func (k calc) scatterAxis(g, places string, axis int, extent string, add bool) string {
 	rank := k.Fact(g).Rank()
+	if rank < 1 {
+		return g // the engine has an error of what was emitted before
+	}
 	shape := k.ShapeOf(g)
 	view := make([]int64, rank)
 	for a := range view {

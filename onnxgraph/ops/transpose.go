@@ -26,26 +26,25 @@ func permutation(n *onnxgraph.Node, rank int) []int64 {
 
 func inferTranspose(c *op.InferCtx) error {
 	x := c.I(0)
-	if x.Rank() < 0 {
+	if x.Rank() < 0 && c.Node.Attr("perm") == nil {
 		c.Set(0, x.DType(), nil)
-		if a := c.Node.Attr("perm"); a != nil {
-			c.Set(0, x.DType(), unknowns(len(a.Ints)))
-		}
 		return nil
 	}
 	perm := permutation(c.Node, x.Rank())
-	if len(perm) != x.Rank() {
+	if x.Rank() >= 0 && len(perm) != x.Rank() {
 		return c.Errorf("perm", "%v does not fit rank %d", perm, x.Rank())
 	}
-	if _, err := normalized(c, "perm", perm, x.Rank()); err != nil {
+	if _, err := normalized(c, "perm", perm, len(perm)); err != nil {
 		return err
 	}
-	out := make(onnxgraph.Shape, len(perm))
+	out := unknowns(len(perm))
 	for i, p := range perm {
 		if p < 0 {
 			return c.Errorf("perm", "%v has a negative axis", perm)
 		}
-		out[i] = x.Shape()[p]
+		if x.Rank() >= 0 {
+			out[i] = x.Shape()[p]
+		}
 	}
 	c.Set(0, x.DType(), out)
 	if len(perm) <= 1 {
