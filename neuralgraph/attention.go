@@ -67,8 +67,7 @@ func (g *Graph) attend(scores *dataProduct) {
 		qIn, qAxis = scores.b, scores.bAxis
 	}
 	att.HeadDim = find(scores.aC).dim.Value
-	list, _ := cells(scores.aC)
-	att.Rope = len(list) > 1
+	att.Rope = divided(scores.aC) && divided(scores.bC)
 	sv := f.env.axes[scores.node.Output(0)]
 	for i := range sv {
 		if back := len(sv) - i; back > 2 {

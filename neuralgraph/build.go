@@ -161,6 +161,13 @@ func (g *Graph) finePieces(params []Parameter) {
 	}
 	f.settleLifts()
 	f.space.settle()
+	var axes []*class
+	for _, p := range params {
+		for _, u := range g.uses[p.Name] {
+			axes = append(axes, f.axesAt(p.Name, u)...)
+		}
+	}
+	f.formUnits(axes)
 	all := map[string][][]piece{}
 	for _, p := range params {
 		for _, u := range g.uses[p.Name] {

@@ -39,6 +39,7 @@ type class struct {
 	fixed   string // why its indices may not be permuted, empty where they may
 	marks   mark
 	members int
+	unit    bool // a concatenation that is treated as an atom
 	id      int
 }
 
@@ -402,10 +403,11 @@ func cells(c *class) ([]cell, bool) {
 	if !c.dim.IsKnown() {
 		return nil, false
 	}
-	switch c.kind {
-	case product:
+	switch {
+	case c.unit:
+	case c.kind == product:
 		return productCells(c.parts)
-	case concat:
+	case c.kind == concat:
 		var out []cell
 		at := int64(0)
 		for _, p := range c.parts {
@@ -448,7 +450,7 @@ func productCells(parts []*class) ([]cell, bool) {
 // leaves lists the atoms of an axis, whatever its composition.
 func leaves(c *class) []*class {
 	c = find(c)
-	if c.kind == atom {
+	if c.kind == atom || c.unit {
 		return []*class{c}
 	}
 	var out []*class
