@@ -110,7 +110,11 @@ var arithmetic = []*op.Def{
 			}
 			return x[0] / x[1], true
 		},
-		floats: func(x []float64) float64 { return x[0] / x[1] },
+		// Integers round towards zero, floating-point sizes are followed only
+		// where the division is exact.
+		dims:    dimsOf(divDims),
+		intDims: dimsOf(floorDims),
+		floats:  func(x []float64) float64 { return x[0] / x[1] },
 	}, op.Gradient(func(c op.GradCtx) error {
 		k := calc{c}
 		d := k.div(c.GO(0), c.I(1))
@@ -124,24 +128,6 @@ var arithmetic = []*op.Def{
 	pairwise("Pow", since(1, 7, 12, 13, 15), onnxgraph.Undefined, oldBroadcast(), folder{
 		floats: func(x []float64) float64 { return math.Pow(x[0], x[1]) },
 	}, op.Gradient(gradPow)),
-}
-
-func init() {
-	// Division of sizes: integers round towards zero, floating-point numbers
-	// are followed only where the division is exact.
-	div := arithmetic[3]
-	infer := div.Infer
-	div.Infer = func(c *op.InferCtx) error {
-		if err := infer(c); err != nil || c.Opset < 7 || c.Out[0].Const != nil {
-			return err
-		}
-		f := folder{dims: dimsOf(divDims)}
-		if c.Out[0].DType().IsInteger() {
-			f.dims = dimsOf(floorDims)
-		}
-		f.fold(c)
-		return nil
-	}
 }
 
 // gradPow: d/dx = y·x^(y−1), d/dy = x^y·ln x. The exponents that models use

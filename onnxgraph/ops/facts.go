@@ -231,9 +231,11 @@ func tensorOf(f *op.Fact, ints []int64, floats []float64) *onnxgraph.Tensor {
 // folder computes one element of an elementwise operator from those of its
 // inputs. A nil function, or false, leaves the value unknown.
 type folder struct {
-	ints   func(x []int64) (int64, bool)
-	dims   func(x []onnxgraph.Dim) onnxgraph.Dim
-	floats func(x []float64) float64
+	ints func(x []int64) (int64, bool)
+	dims func(x []onnxgraph.Dim) onnxgraph.Dim
+	// intDims stands in for dims where the elements are integers, if it differs.
+	intDims func(x []onnxgraph.Dim) onnxgraph.Dim
+	floats  func(x []float64) float64
 }
 
 // fold computes output 0, whose type and shape are set, where the inputs are
@@ -246,8 +248,12 @@ func (f folder) fold(c *op.InferCtx) {
 	if f.ints != nil && foldAll(c, dims, intsOf, f.ints, setInts) {
 		return
 	}
-	if f.dims != nil && len(dims) <= 1 && derived(c) {
-		ok := foldAll(c, dims, elemsOf, func(x []onnxgraph.Dim) (onnxgraph.Dim, bool) { return f.dims(x), true }, setElems)
+	symbolic := f.dims
+	if f.intDims != nil && c.Out[0].DType().IsInteger() {
+		symbolic = f.intDims
+	}
+	if symbolic != nil && len(dims) <= 1 && derived(c) {
+		ok := foldAll(c, dims, elemsOf, func(x []onnxgraph.Dim) (onnxgraph.Dim, bool) { return symbolic(x), true }, setElems)
 		if ok {
 			return
 		}
