@@ -118,6 +118,7 @@ func TestReductions(t *testing.T) {
 		)
 	}
 	rows = append(rows,
+		row{Op: "ReduceMean", In: in(normal(3, 4)), Free: []int{0, 1}, Attrs: with(i("keepdims", 0)), Reason: "of any extents"},
 		row{Op: "ReduceProd", Attrs: with(is("axes", 1)), In: in(optest.Given([]int64{3, 3}, 2, 0, 3, 0, 0, 1, 1.5, -2, 0.5)), Reason: "one zero, two, none"},
 		row{Op: "ReduceL2", Attrs: with(is("axes", 1)), In: in(optest.Given([]int64{2, 2}, 3, 4, -1, 0)), Reason: "a zero element"},
 		row{Op: "ReduceSum", In: in(normal(2, 3), ints()), Attrs: with(i("noop_with_empty_axes", 0)), Reason: "empty axes mean all"},
@@ -136,6 +137,7 @@ func TestProducts(t *testing.T) {
 	rows := []row{
 		{Op: "MatMul", In: in(normal(3, 4), normal(4, 2)), Reason: "matrices"},
 		{Op: "MatMul", In: in(normal(2, 3, 4), normal(4, 2)), Reason: "shared right matrix"},
+		{Op: "MatMul", In: in(normal(2, 3, 4), normal(4, 2)), Free: []int{0, 1}, Reason: "any batch and length"},
 		{Op: "MatMul", In: in(normal(3, 4), normal(2, 4, 2)), Reason: "shared left matrix"},
 		{Op: "MatMul", In: in(normal(2, 1, 3, 4), normal(5, 4, 2)), Reason: "both broadcast"},
 		{Op: "MatMul", In: in(normal(4), normal(4, 2)), Reason: "row vector"},
@@ -162,7 +164,13 @@ func TestProducts(t *testing.T) {
 func TestShapes(t *testing.T) {
 	rows := []row{
 		{Op: "Reshape", In: in(normal(2, 3, 4), ints(0, -1)), Reason: "copy and infer"},
-		{Op: "Flatten", In: in(normal(2, 3, 4)), Attrs: with(i("axis", 2)), Reason: "in the middle"},
+		{Op: "Flatten", In: in(normal(2, 3, 4)), Free: []int{0, 1, 2}, Attrs: with(i("axis", 2)), Reason: "in the middle"},
+		{Op: "Slice", In: in(normal(5, 4), ints(1, -3), ints(4, 1<<40)), Free: []int{0, 1}, Reason: "of any extents"},
+		{Op: "Slice", In: in(normal(7, 4), ints(1), ints(7), ints(0), ints(3)), Free: []int{0, 1}, Reason: "of any extents, with a step"},
+		{Op: "Concat", In: in(normal(2, 3), normal(1, 3)), Free: []int{0, 1}, Attrs: with(i("axis", 0)), Reason: "of any extents"},
+		{Op: "Tile", In: in(normal(2, 3), ints(2, 2)), Free: []int{0, 1}, Reason: "of any extents"},
+		{Op: "Gather", In: in(normal(2, 5, 3), indices([]int64{2, 2}, 3, 1, 1, -1)), Free: []int{0, 1, 2}, Attrs: with(i("axis", 1)), Reason: "of any extents"},
+		{Op: "Pad", In: in(normal(3, 4), ints(1, 2, 1, 0)), Free: []int{0, 1}, Attrs: with(s("mode", "reflect")), Reason: "reflect, of any extents"},
 		{Op: "Flatten", In: in(normal(2, 3)), Attrs: with(i("axis", 0)), Reason: "all in one row"},
 		{Op: "Squeeze", In: in(normal(2, 1, 3, 1), ints(1)), Reason: "one of two"},
 		{Op: "Squeeze", In: in(normal(2, 1, 3, 1)), Static: true, Reason: "all"},
@@ -221,6 +229,13 @@ func TestConvolutions(t *testing.T) {
 		{Op: "Conv", In: in(normal(2, 3, 9), normal(2, 3, 4)), Reason: "one-dimensional, few channels"},
 		{Op: "Conv", In: in(normal(2, 8, 4, 5, 4), normal(3, 8, 2, 3, 2), normal(3)), Attrs: with(pads(1, 0, 0, 0, 1, 1), is("strides", 1, 2, 1)), Reason: "three-dimensional"},
 		{Op: "Conv", In: in(normal(2, 9, 4, 4), normal(5, 9, 1, 1)), Reason: "1x1"},
+		{Op: "Conv", In: in(normal(2, 3, 8, 7), normal(4, 3, 3, 2)), Free: []int{0, 2, 3}, Attrs: with(is("strides", 2, 3), pads(1, 0, 0, 1)), Reason: "images of any size"},
+		{Op: "Conv", In: in(normal(2, 8, 6, 7), normal(4, 8, 3, 3)), Free: []int{2, 3}, Attrs: with(pads(1, 1, 1, 1)), Reason: "images of any size, channels last"},
+		{Op: "Conv", In: in(normal(2, 4, 6, 7), normal(4, 2, 3, 3)), Free: []int{0, 2, 3}, Attrs: with(i("group", 2)), Reason: "images of any size, groups"},
+		{Op: "ConvTranspose", In: in(normal(2, 3, 4, 5), normal(3, 4, 3, 3)), Free: []int{0, 2, 3}, Attrs: with(is("strides", 2, 2), is("output_padding", 1, 0)), Reason: "images of any size"},
+		{Op: "AveragePool", In: in(normal(2, 3, 5, 6)), Free: []int{0, 1, 2, 3}, Attrs: with(is("kernel_shape", 3, 2), pads(1, 1, 1, 0), is("strides", 2, 2)), Reason: "images of any size"},
+		{Op: "GlobalAveragePool", In: in(normal(2, 3, 4, 5)), Free: []int{0, 2, 3}, Reason: "images of any size"},
+		{Op: "MaxPool", In: in(distinct(2, 3, 6, 6)), Free: []int{0, 1, 2, 3}, Attrs: with(is("kernel_shape", 3, 3), is("strides", 2, 2)), Reason: "images of any size"},
 		{Op: "ConvTranspose", In: in(normal(2, 3, 4, 4), normal(3, 4, 3, 3), normal(4)), Attrs: with(is("strides", 2, 2), pads(1, 1, 1, 1), is("output_padding", 1, 1)), Reason: "upsampling"},
 		{Op: "ConvTranspose", In: in(normal(2, 4, 4), normal(4, 2, 3)), Attrs: with(i("group", 2)), Reason: "groups, one-dimensional"},
 		{Op: "ConvTranspose", In: in(normal(2, 3, 4, 3), normal(3, 9, 2, 3)), Attrs: with(is("strides", 2, 1), is("dilations", 1, 2)), Reason: "dilated, channels last"},

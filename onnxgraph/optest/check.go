@@ -54,7 +54,7 @@ type checker struct {
 	seed   uint64
 	args   [][]float64 // values of float inputs, nil for others
 	dirs   [][]float64 // direction of the differences
-	// symbolic declares the first extent of the first input as a symbol.
+	// symbolic declares extents of the first input as symbols.
 	symbolic bool
 }
 
@@ -148,7 +148,9 @@ func (c *checker) model(d onnxgraph.DType) *onnxgraph.Model {
 func (c *checker) declared(i int) onnxgraph.Shape {
 	s := onnxgraph.StaticShape(c.row.In[i].dims...)
 	if i == 0 && c.symbolic {
-		s[0] = onnxgraph.Sym("batch")
+		for _, a := range c.row.free() {
+			s[a] = onnxgraph.Sym(fmt.Sprintf("n%d", a))
+		}
 	}
 	return s
 }
@@ -274,25 +276,25 @@ func (c *checker) gradient() error {
 	if scale == 0 {
 		return fmt.Errorf("the gradient is zero everywhere, the row checks nothing")
 	}
-	return c.anyBatch(p.dtype, in, out, grads)
+	return c.anyExtent(p.dtype, in, out, grads)
 }
 
-// anyBatch checks that the gradients are the same where the first extent of
-// the first input is a symbol when they are derived.
-func (c *checker) anyBatch(d onnxgraph.DType, in map[string]*ort.Value, want map[string]*onnxgraph.Tensor, grads map[int]string) error {
+// anyExtent checks that the gradients are the same where extents of the first
+// input are symbols when they are derived.
+func (c *checker) anyExtent(d onnxgraph.DType, in map[string]*ort.Value, want map[string]*onnxgraph.Tensor, grads map[int]string) error {
 	first := c.row.In[0]
-	if c.row.Static || first.draw == nil || len(first.dims) == 0 || first.dims[0] < 2 {
+	if c.row.Static || first.draw == nil || len(first.dims) == 0 || c.row.Free == nil && first.dims[0] < 2 {
 		return nil
 	}
 	c.symbolic = true
 	defer func() { c.symbolic = false }()
 	m, names, err := c.backward(d)
 	if err != nil {
-		return fmt.Errorf("symbolic batch: %w", err)
+		return fmt.Errorf("symbolic extents: %w", err)
 	}
 	out, err := c.run(m, in)
 	if err != nil {
-		return fmt.Errorf("symbolic batch: %w", err)
+		return fmt.Errorf("symbolic extents: %w", err)
 	}
 	tol := 1e-9
 	if d == onnxgraph.Float {
@@ -308,11 +310,11 @@ func (c *checker) anyBatch(d onnxgraph.DType, in map[string]*ort.Value, want map
 			return err
 		}
 		if !slices.Equal(want[name].Dims, out[names[i]].Dims) {
-			return fmt.Errorf("symbolic batch: gradient of input %d has shape %v, expected %v", i, out[names[i]].Dims, want[name].Dims)
+			return fmt.Errorf("symbolic extents: gradient of input %d has shape %v, expected %v", i, out[names[i]].Dims, want[name].Dims)
 		}
 		for k := range a {
 			if diff := math.Abs(a[k] - b[k]); !(diff <= tol*(1+math.Abs(a[k]))) {
-				return fmt.Errorf("symbolic batch: element %d of the gradient of input %d is %.9g, with a known extent %.9g", k, i, b[k], a[k])
+				return fmt.Errorf("symbolic extents: element %d of the gradient of input %d is %.9g, with a known extent %.9g", k, i, b[k], a[k])
 			}
 		}
 	}

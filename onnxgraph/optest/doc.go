@@ -4,7 +4,7 @@
 // For each row it executes the operator and checks that inferred types and
 // shapes are those of the results, that the gradient rule agrees with finite
 // differences along a random direction (in double where kernels exist), that
-// the gradient is the same where the first extent is a symbol, and that the
+// the gradient is the same where extents are symbols, and that the
 // lowering computes the same.
 //
 //	optest.Check(t, engine, ops.Registry(), optest.Row{

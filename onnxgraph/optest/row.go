@@ -21,7 +21,10 @@ type Row struct {
 	// Linear: the operator is linear in each input by itself, so that finite
 	// differences in float32 are exact but for rounding.
 	Linear bool
-	// Static: the gradient needs the first extent of the first input.
+	// Free lists the axes of the first input whose extents are symbols when the
+	// gradient is derived once more; nil means the first. Static turns that off,
+	// where the gradient needs the extents.
+	Free   []int
 	Static bool
 	Tol    float64 // relative tolerance of the gradient; 0 takes that of the precision
 	Reason string  // what this row is about
@@ -32,6 +35,13 @@ func (r Row) opset() int64 {
 		return 17
 	}
 	return r.Opset
+}
+
+func (r Row) free() []int {
+	if r.Free == nil {
+		return []int{0}
+	}
+	return r.Free
 }
 
 // split is the domain and name of the operator.
