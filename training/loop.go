@@ -149,6 +149,9 @@ func (l *loop) restore() error {
 	if err != nil {
 		return err
 	}
+	if s.Step > l.Steps {
+		return fmt.Errorf("run directory %s: has made %d steps already, more than the %d asked for", l.Dir, s.Step, l.Steps)
+	}
 	if err := errors.Join(l.Trainer.SetState(s.params), l.Trainer.SetMoments(s.moments), l.setBuffers(s.buffers)); err != nil {
 		return fmt.Errorf("run directory %s: checkpoint of step %d: %w", l.Dir, s.Step, err)
 	}

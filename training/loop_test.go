@@ -416,6 +416,25 @@ func TestProlong(t *testing.T) {
 	}
 }
 
+// A finished run can be resumed without effect, but not cut short.
+func TestResumeFinished(t *testing.T) {
+	c, _ := fakeConfig(t)
+	mustRun(t, c)
+	want := comparable(t, c.Dir)
+	c.Resume = true
+	mustRun(t, c)
+	if comparable(t, c.Dir) != want {
+		t.Error("resuming a finished run changed it")
+	}
+	c.Steps = 30
+	if _, err := Run(context.Background(), c); err == nil || !strings.Contains(err.Error(), "has made 40 steps already, more than the 30") {
+		t.Errorf("error %v", err)
+	}
+	if comparable(t, c.Dir) != want {
+		t.Error("the refused run changed the directory")
+	}
+}
+
 func TestStopAtTarget(t *testing.T) {
 	c, _ := fakeConfig(t)
 	c.StopAtTarget = true
