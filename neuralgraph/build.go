@@ -144,14 +144,15 @@ func finishPieces(pieces []piece) {
 }
 
 // finePieces cuts every parameter by its uses in the fine space. Uses of one
-// parameter in the same way share their neurons; a use in another way (an
-// embedding that is also the output layer) does not.
+// linear layer in the same way share their neurons; a use in another way (an
+// embedding that is also the output layer) does not, nor does a table that
+// scales several layers.
 func (g *Graph) finePieces(params []Parameter) {
 	f := g.fine
 	for _, p := range params {
 		uses := g.uses[p.Name]
 		for i := 1; i < len(uses); i++ {
-			if uses[0].alike(uses[i]) {
+			if uses[0].linear && uses[0].alike(uses[i]) {
 				x, y := f.axesAt(p.Name, uses[0]), f.axesAt(p.Name, uses[i])
 				for a := range x {
 					f.same(x[a], y[a])
@@ -164,7 +165,9 @@ func (g *Graph) finePieces(params []Parameter) {
 	var axes []*class
 	for _, p := range params {
 		for _, u := range g.uses[p.Name] {
-			axes = append(axes, f.axesAt(p.Name, u)...)
+			if u.linear { // tables of sines follow the halves in another order
+				axes = append(axes, f.axesAt(p.Name, u)...)
+			}
 		}
 	}
 	f.formUnits(axes)
@@ -177,6 +180,11 @@ func (g *Graph) finePieces(params []Parameter) {
 			}
 			markNeurons(pieces)
 			all[p.Name] = append(all[p.Name], pieces)
+		}
+	}
+	for _, c := range f.space.classes {
+		if c.unit {
+			handDown(c, 0, "")
 		}
 	}
 	for name, list := range all {

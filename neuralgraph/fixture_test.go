@@ -3,6 +3,8 @@ package neuralgraph_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"os"
 	"sort"
 	"strings"
@@ -238,4 +240,114 @@ func TestGPT2IsStoredGraph(t *testing.T) {
 	compareStored(t, "c_gpt2_v256", "model.onnx", func(p string, rel int64) bool {
 		return strings.HasSuffix(p, "attn.c_attn.bias") && rel >= 24 && rel < 48
 	})
+}
+
+// TestLlama: the reference has grouped queries wrong, so the graph is held to
+// the data flow: 2 key heads, each read by 2 of 4 query heads.
+func TestLlama(t *testing.T) {
+	for _, model := range []string{"model.onnx", "model_dynamo.onnx"} {
+		s := readStored(t, "e_llama_gqa")
+		m, err := onnxgraph.ReadFile(testenv.Shared(t, "fixtures/nino/e_llama_gqa/"+model))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := neuralgraph.Analyse(m, ops.Registry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := g.NiNo(s.params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Vocabulary, 5 layers of the stream, 5 norm weights, output; in each
+		// block queries, keys, values, their copies, gated neurons, heads.
+		if want := 128 + 5*32 + 5 + 128 + 2*(32+16+16+32+64+4); n.Nodes != want {
+			t.Errorf("%s: %d nodes, expected %d", model, n.Nodes, want)
+		}
+		edges := map[string]int64{"1": 18432, "4": 160, "5": 4096, "7": 2048, "8": 1024, "9": 1024,
+			"10": 4*32 + 2*(32+32), "11": 2 * (32 + 32), "13": int64(n.Nodes)}
+		if got := n.Summary().EdgesByType; !maps.Equal(got, edges) {
+			t.Errorf("%s: edges %v, expected %v", model, got, edges)
+		}
+		for i, a := range g.Attention {
+			if a.Heads != 4 || a.KVHeads != 2 || a.HeadDim != 8 || !a.Rope || a.Packed {
+				t.Errorf("%s: attention %d is %+v", model, i, a)
+			}
+		}
+		if len(g.Attention) != 2 {
+			t.Errorf("%s: %d attention layers", model, len(g.Attention))
+		}
+		llamaValues(t, expand(n, s.first), s)
+	}
+}
+
+// llamaValues: input i of the output projection reads value head (i/8)/2.
+func llamaValues(t *testing.T, edges []storedEdge, s *stored) {
+	t.Helper()
+	at := func(param string, flat int64) storedEdge {
+		for _, e := range edges {
+			if len(e.taps) > 0 && e.taps[0] == s.first[param]+flat {
+				return e
+			}
+		}
+		t.Fatalf("no edge for %s[%d]", param, flat)
+		return storedEdge{}
+	}
+	copies := map[[2]int64]bool{}
+	for _, e := range edges {
+		if e.kind == neuralgraph.EdgeResidual {
+			copies[[2]int64{e.source, e.target}] = true
+		}
+	}
+	const block = "model.layers.1.self_attn."
+	for i := range int64(32) {
+		head, d := i/8, i%8
+		value := at(block+"v_proj.weight", (head/2*8+d)*32).target
+		reader := at(block+"o_proj.weight", i).source
+		if !copies[[2]int64{value, reader}] {
+			t.Errorf("no edge from the value that input %d of the projection reads", i)
+		}
+		key := at(block+"k_proj.weight", (head/2*8+d)*32).source // entered reversed
+		query := at(block+"q_proj.weight", i*32).target
+		if !copies[[2]int64{query, key}] {
+			t.Errorf("no edge from query %d to its key", i)
+		}
+	}
+}
+
+// TestStoredPositions: the first three columns belong to simple eigenvalues,
+// so they are the stored ones up to sign; the others are any basis of a space.
+func TestStoredPositions(t *testing.T) {
+	s := readStored(t, "a_fm16")
+	m, err := onnxgraph.ReadFile(testenv.Shared(t, "fixtures/nino/a_fm16/model.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := neuralgraph.Analyse(m, ops.Registry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := g.NiNo(s.params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := renaming(t, expand(n, s.first), s.edges, func(int64) bool { return false })
+	set, _, err := weights.ReadSafetensors(testenv.Shared(t, "fixtures/nino/a_fm16/graph.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := set.Floats("pos")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := n.Positions()
+	for col := range 3 {
+		dot := 0.0
+		for u, v := range to {
+			dot += float64(ours[u*8+int64(col)]) * float64(theirs[v*8+int64(col)])
+		}
+		if math.Abs(math.Abs(dot)-1) > 1e-5 {
+			t.Errorf("column %d: product with the stored one %g", col, dot)
+		}
+	}
 }

@@ -21,7 +21,8 @@ type layerSet struct {
 	atoms   []*class
 	strides []int64
 	layer   Layer
-	scale   bool // only scale or shift parameters lead to it so far
+	scale   bool              // only scale or shift parameters lead to it so far
+	kinds   map[EdgeType]bool // of the parameters that lead to it (keys: from it)
 }
 
 // NiNo lays the given parameters (nil: all) out as the graph that the NiNo
@@ -85,7 +86,7 @@ func (b *ninoBuilder) set(atoms []*class, name, fallback string, scale bool) *la
 		s.scale = s.scale && scale
 		return s
 	}
-	s := &layerSet{atoms: mapped, strides: make([]int64, len(mapped)), scale: scale}
+	s := &layerSet{atoms: mapped, strides: make([]int64, len(mapped)), scale: scale, kinds: map[EdgeType]bool{}}
 	size := int64(1)
 	for i := len(mapped) - 1; i >= 0; i-- {
 		s.strides[i] = size
@@ -181,6 +182,7 @@ func (b *ninoBuilder) piece(name string, p *piece) {
 		to = b.side(own, shared, base, name+":target:"+p.use.node.Output(0), true)
 		from = side{set: b.extra(name, p)}
 	}
+	to.set.kinds[p.kind] = true
 	taps := tapOffsets(p.of(roleTaps))
 	blk := Block{Parameter: name, Type: p.kind, Taps: max(len(taps), 1), TapOffsets: taps, Offset: p.offset}
 	if contiguous(taps) {

@@ -1,11 +1,11 @@
 package neuralgraph
 
 // Rotary embeddings cut the neurons of a head into halves, or into pairs, but no
-// parameter ever sees a half alone. Such a concatenation is one atom of a
+// layer ever sees a half alone. Such a concatenation is one atom of a
 // layer: a unit.
 
-// formUnits finds them: concatenations of atoms none of which occurs on a
-// parameter's axis anywhere else.
+// formUnits finds them among the axes of layers: concatenations of atoms none of
+// which occurs on another axis of a layer by itself.
 func (f *fine) formUnits(axes []*class) {
 	total := map[*class]int{}    // occurrences of each atom
 	within := map[*class][]int{} // by concatenation: occurrences of each of its atoms in it

@@ -208,6 +208,30 @@ var samples = []sample{
 		edges: map[int]int{1: 48 + 48, 2: 6, 7: 96, 8: 48, 9: 48, 10: 16 + 16, 11: 16 + 16},
 	},
 	{
+		// Rotary embeddings: the halves of a head move together, and with the
+		// tables of cosines and sines.
+		name: "rotary",
+		build: func(n *net) {
+			x := n.linear(n.input("x", 5, 8), "in", 8, 6)
+			cos, sin := n.weight("cos", 5, 4), n.weight("sin", 5, 4)
+			heads := func(name string) string {
+				return n.transpose(n.reshape(n.Op("MatMul", []string{x, n.weight(name, 6, 8)}), 0, 0, 2, 4), 0, 2, 1, 3)
+			}
+			rotate := func(x string) string {
+				lo := n.Op("Slice", []string{x, n.ints(0), n.ints(2), n.ints(3)})
+				hi := n.Op("Slice", []string{x, n.ints(2), n.ints(4), n.ints(3)})
+				r := n.Op("Concat", []string{n.Op("Neg", []string{hi}), lo}, onnxgraph.IntAttr("axis", 3))
+				return n.Op("Add", []string{n.Op("Mul", []string{x, cos}), n.Op("Mul", []string{r, sin})})
+			}
+			c := n.reshape(n.transpose(n.attention(rotate(heads("q")), rotate(heads("k")), heads("v")), 0, 2, 1, 3), 0, 0, 8)
+			n.result(n.Op("MatMul", []string{c, n.weight("o", 8, 3)}), 3)
+		},
+		groups: []string{"hidden 6", "head_dim 2", "head 2", "head_dim 4"},
+		// in 8 and 6, queries that are also keys 8, values 8, output 3, heads 2, a bias; the tables' 5 times, 4 cosines, 4 sines
+		nodes: 8 + 6 + 1 + 8 + 8 + 3 + 2 + 5 + 4 + 4,
+		edges: map[int]int{1: 48 + 24, 2: 6, 6: 40, 7: 48, 8: 48, 9: 48, 11: 16},
+	},
+	{
 		// A gate and its neurons are one layer; the norm's weight leads to it.
 		name: "gated",
 		build: func(n *net) {

@@ -108,10 +108,10 @@ func (b *ninoBuilder) heads() {
 		context := b.lookup(a.context)
 		var keys, values *layerSet
 		for _, s := range b.order {
-			if b.holds(s, a.values) && (context == nil || s == context || s.within(context)) && (values == nil || s.layer.Size < values.layer.Size) && !s.scale {
+			if s.kinds[EdgeValue] && b.holds(s, a.values) && (context == nil || s == context || s.within(context)) {
 				values = s
 			}
-			if queries != nil && b.holds(s, a.keys) && s.within(queries) && !s.scale {
+			if queries != nil && s.kinds[EdgeKey] && b.holds(s, a.keys) && s.within(queries) {
 				keys = s
 			}
 		}
