@@ -125,10 +125,10 @@ func isNeuron(c *class) bool  { return find(c).marks&markNeuron != 0 }
 func markNeurons(pieces []piece) {
 	for i := range pieces {
 		p := &pieces[i]
-		p.windowed(isSpatial)
 		if !p.use.linear {
 			continue
 		}
+		p.windowed(isSpatial)
 		for _, l := range p.leaves {
 			if l.role == roleSource || l.role == roleTarget || l.role == roleShared {
 				find(l.c).marks |= markNeuron
@@ -220,11 +220,19 @@ func (f *fine) axesAt(param string, u *use) []*class {
 	return inst.axes[param]
 }
 
-// typePieces gives each piece the type of its edges.
+// typePieces gives each piece the type of its edges. Where one piece of an
+// added table has positions, the others are positions, too (a class token's).
 func (g *Graph) typePieces() {
 	for _, pieces := range g.views {
+		positions := false
 		for i := range pieces {
 			pieces[i].kind = g.edgeType(&pieces[i])
+			positions = positions || !pieces[i].use.linear && pieces[i].kind == EdgePosition
+		}
+		for i := range pieces {
+			if positions {
+				pieces[i].kind = EdgePosition
+			}
 		}
 	}
 }
@@ -243,8 +251,8 @@ func (g *Graph) edgeType(p *piece) EdgeType {
 		return g.fine.projection(p)
 	case len(p.of(roleSource)) > 0:
 		return EdgePosition
-	case u.node.OpType == "Concat":
-		return EdgeEmbedding
+	case u.node.OpType == "Concat" || u.node.OpType == "Expand" || u.node.OpType == "Tile":
+		return EdgeEmbedding // a token that every sequence gets
 	case scales(u):
 		return EdgeNorm
 	}

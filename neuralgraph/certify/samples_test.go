@@ -232,6 +232,64 @@ var samples = []sample{
 		edges: map[int]int{1: 48 + 24, 2: 6, 6: 40, 7: 48, 8: 48, 9: 48, 11: 16},
 	},
 	{
+		// A vision transformer: patches, a class token, positions that are added,
+		// and a packed projection that is taken apart without heads first.
+		name: "vision",
+		build: func(n *net) {
+			p := n.Op("Conv", []string{n.input("x", 3, 4, 4), n.weight("patch.weight", 6, 3, 2, 2), n.weight("patch.bias", 6)},
+				onnxgraph.IntsAttr("kernel_shape", 2, 2), onnxgraph.IntsAttr("strides", 2, 2))
+			p = n.transpose(n.reshape(p, 0, 6, 4), 0, 2, 1)
+			batch := n.Op("Slice", []string{n.Op("Shape", []string{p}), n.ints(0), n.ints(1)})
+			token := n.Op("Expand", []string{n.weight("token", 1, 1, 6), n.Op("Concat", []string{batch, n.ints(1, 6)}, onnxgraph.IntAttr("axis", 0))})
+			x := n.Op("Add", []string{n.Op("Concat", []string{token, p}, onnxgraph.IntAttr("axis", 1)), n.weight("positions", 1, 5, 6)})
+			h := n.Op("LayerNormalization", []string{x, n.weight("norm.weight", 6), n.weight("norm.bias", 6)})
+			qkv := n.reshape(n.linear(n.transpose(h, 1, 0, 2), "qkv", 6, 18), 5, -1, 3, 6)
+			qkv = n.Op("Squeeze", []string{n.transpose(n.Op("Unsqueeze", []string{qkv, n.ints(0)}), 3, 1, 2, 0, 4), n.ints(3)})
+			part := func(i int64) string {
+				v := n.Op("Gather", []string{qkv, n.Const(onnxgraph.Int64s("", []int64{}, []int64{i}))}, onnxgraph.IntAttr("axis", 0))
+				return n.transpose(n.reshape(v, 5, -1, 2, 3), 1, 2, 0, 3)
+			}
+			c := n.reshape(n.transpose(n.attention(part(0), part(1), part(2)), 2, 0, 1, 3), 5, -1, 6)
+			x = n.Op("Add", []string{x, n.transpose(n.linear(c, "proj", 6, 6), 1, 0, 2)})
+			first := n.Op("Gather", []string{x, n.Const(onnxgraph.Int64s("", []int64{}, []int64{0}))}, onnxgraph.IntAttr("axis", 1))
+			n.result(n.linear(first, "head", 6, 2), 2)
+		},
+		groups: []string{"hidden 6", "head 2", "head_dim 3", "head_dim 3"},
+		// channels 3, stream 6 twice, positions 5, queries 6, values 6, output 2, heads 2; extra: patch, token, norm 2, qkv 3, proj, head
+		nodes: 3 + 6 + 6 + 5 + 6 + 6 + 2 + 2 + 1 + 1 + 2 + 3 + 1 + 1,
+		edges: map[int]int{1: 36 + 12, 2: 6 + 6 + 18 + 6 + 2, 3: 18, 4: 6, 5: 6, 6: 30, 7: 36, 8: 36, 9: 36, 10: 6, 11: 12},
+	},
+	{
+		// BERT's embeddings: three tables added up are one layer; norms after sums.
+		name: "bert",
+		build: func(n *net) {
+			shape := onnxgraph.Shape{onnxgraph.Sym("batch"), onnxgraph.Known(5)}
+			ids, kinds := n.Input("input_ids", onnxgraph.Int64, shape), n.Input("token_type_ids", onnxgraph.Int64, shape)
+			mask := n.Input("attention_mask", onnxgraph.Float, shape)
+			x := n.Op("Add", []string{n.Op("Gather", []string{n.weight("words", 9, 6), ids}), n.Op("Gather", []string{n.weight("kinds", 9, 6), kinds})})
+			place := n.Op("Slice", []string{n.Const(onnxgraph.Int64s("", []int64{1, 8}, []int64{0, 1, 2, 3, 4, 5, 6, 7})), n.ints(0), n.ints(5), n.ints(1)})
+			x = n.Op("Add", []string{x, n.Op("Gather", []string{n.weight("places", 8, 6), place})})
+			norm := func(x, name string) string {
+				return n.Op("LayerNormalization", []string{x, n.weight(name+".weight", 6), n.weight(name+".bias", 6)})
+			}
+			x = norm(x, "n0")
+			heads := func(name string) string {
+				return n.transpose(n.reshape(n.linear(x, name, 6, 8), 0, 0, 2, 4), 0, 2, 1, 3)
+			}
+			s := n.Op("MatMul", []string{heads("q"), n.transpose(heads("k"), 0, 1, 3, 2)})
+			s = n.Op("Add", []string{n.Op("Div", []string{s, n.Const(onnxgraph.Scalar("", 2))}), n.Op("Unsqueeze", []string{mask, n.ints(1, 2)})})
+			c := n.Op("MatMul", []string{n.Op("Softmax", []string{s}, onnxgraph.IntAttr("axis", -1)), heads("v")})
+			o := n.linear(n.reshape(n.transpose(c, 0, 2, 1, 3), 0, 0, 8), "o", 8, 6)
+			x = norm(n.Op("Add", []string{o, x}), "n1")
+			f := n.linear(n.Op("Tanh", []string{n.linear(x, "up", 6, 10)}), "down", 10, 6)
+			n.result(n.linear(norm(n.Op("Add", []string{f, x}), "n2"), "out", 6, 3), 3)
+		},
+		groups: []string{"hidden 6", "head 2", "head_dim 4", "head_dim 4", "hidden 10"},
+		nodes:  9 + 9 + 8 + 3*6 + 8 + 8 + 10 + 3 + 2 + 6 + 7,
+		edges: map[int]int{1: 48 + 60 + 60 + 18, 2: 18 + 24 + 6 + 10 + 6 + 3, 4: 18, 5: 54 + 54, 6: 48,
+			7: 48, 8: 48, 9: 48, 10: 12, 11: 16},
+	},
+	{
 		// A gate and its neurons are one layer; the norm's weight leads to it.
 		name: "gated",
 		build: func(n *net) {
