@@ -97,11 +97,11 @@ func (l *loop) settle(step int, loss float64) (*Nowcast, error) {
 }
 
 // verdict says why a nowcast is to be undone, "" where it stays: the mean loss
-// rose by more than its standard error. A nowcast at the end of the run, which
+// rose by more than its standard error. A nowcast before any step, or one that
 // no step follows, is judged by its own batch.
 func (t *trial) verdict(window int, n *Nowcast) string {
 	after := t.After[max(0, len(t.After)-window):]
-	if len(after) == 0 {
+	if len(after) == 0 || len(t.Before) == 0 {
 		if n.LossAfter != nil && *n.LossAfter > n.LossBefore {
 			return "the loss of the batch rises, and no steps follow"
 		}
