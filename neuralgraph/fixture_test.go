@@ -237,9 +237,13 @@ func TestConvNetIsStoredGraph(t *testing.T) {
 // TestGPT2IsStoredGraph: all but the key bias, which the reference leads to the
 // block's input neurons instead of the keys.
 func TestGPT2IsStoredGraph(t *testing.T) {
-	compareStored(t, "c_gpt2_v256", "model.onnx", func(p string, rel int64) bool {
-		return strings.HasSuffix(p, "attn.c_attn.bias") && rel >= 24 && rel < 48
-	})
+	for _, model := range []string{"model.onnx", "model_folded.onnx"} {
+		t.Run(model, func(t *testing.T) {
+			compareStored(t, "c_gpt2_v256", model, func(p string, rel int64) bool {
+				return strings.HasSuffix(p, "attn.c_attn.bias") && rel >= 24 && rel < 48
+			})
+		})
+	}
 }
 
 // TestLlama: the reference has grouped queries wrong, so the graph is held to

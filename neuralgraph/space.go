@@ -258,23 +258,41 @@ func (s *space) alignProducts(x, y []*class) bool {
 		s.unify(s.compose(product, x), s.compose(product, y))
 		return true
 	}
-	// Both have several factors: split the larger of the first ones.
-	p, q := x[0].dim, y[0].dim
-	switch {
-	case !p.IsKnown() || !q.IsKnown():
-		return false
-	case p.Value > q.Value && p.Value%q.Value == 0:
-		s.split(product, x[0], q, onnxgraph.Known(p.Value/q.Value))
-	case q.Value > p.Value && q.Value%p.Value == 0:
-		s.split(product, y[0], p, onnxgraph.Known(q.Value/p.Value))
-	default:
+	// Both have several factors: split the larger one at the front, or where
+	// that is not known, at the back.
+	first := x[0].dim.IsKnown() && y[0].dim.IsKnown()
+	if !s.splitEnds(x, y, first) {
 		return false
 	}
 	x, y = reflat(product, x), reflat(product, y)
-	if !s.same(x[0], y[0]) { // the split was not possible
-		return false
+	if first && !s.same(x[0], y[0]) || !first && !s.same(x[len(x)-1], y[len(y)-1]) {
+		return false // a split was not possible
 	}
 	return s.alignProducts(x, y)
+}
+
+// splitEnds splits the larger of the two first, or last, factors by the other.
+func (s *space) splitEnds(x, y []*class, first bool) bool {
+	p, q := x[0], y[0]
+	if !first {
+		p, q = x[len(x)-1], y[len(y)-1]
+	}
+	if !p.dim.IsKnown() || !q.dim.IsKnown() {
+		return false
+	}
+	if p.dim.Value < q.dim.Value {
+		p, q = q, p
+	}
+	if q.dim.Value == 0 || p.dim.Value%q.dim.Value != 0 {
+		return false
+	}
+	rest := onnxgraph.Known(p.dim.Value / q.dim.Value)
+	if first {
+		s.split(product, p, q.dim, rest)
+	} else {
+		s.split(product, p, rest, q.dim)
+	}
+	return true
 }
 
 // alignConcats unifies two lists of segments of the same whole.
