@@ -30,7 +30,7 @@ const (
 	demoTask   = "fm-16"
 	demoData   = "embedded"
 	demoSteps  = 2000
-	demoPeriod = 250
+	demoPeriod = 500
 	demoEval   = 50
 )
 

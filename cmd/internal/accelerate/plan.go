@@ -20,7 +20,7 @@ import (
 
 const (
 	states         = 5 // past states that a nowcast looks back on
-	linefitHorizon = 2 // a line leads astray sooner than the network does
+	linefitHorizon = 4 // a line leads astray sooner than the network does
 )
 
 // plan is the accelerated run: its method, made ready for the model. release
