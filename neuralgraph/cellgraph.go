@@ -45,9 +45,51 @@ func (n *NiNo) cellsOf() *cellGraph {
 			}
 		}
 	}
-	c.gather(len(p.size))
-	c.connect(n)
-	return c
+	for {
+		c.gather(len(p.size))
+		c.connect(n)
+		if !c.even(p) {
+			continue
+		}
+		c.link()
+		return c
+	}
+}
+
+// even says whether all nodes of a cell are linked alike. Where some are not,
+// because two one-to-one blocks agree on some nodes only, it takes them apart
+// in the partition.
+func (c *cellGraph) even(p *partition) bool {
+	p.cellOf, p.size = c.cellOf, make([]int, len(c.cells))
+	kinds := map[string]Span{}
+	partners := c.partners()
+	for u, k := range c.cellOf {
+		p.size[k]++
+		list := []int32{k}
+		for _, v := range partners[u] {
+			list = append(list, c.cellOf[v])
+		}
+		slices.Sort(list[1:])
+		s := kinds[string(packed(list))]
+		s.Index = append(s.Index, int32(u))
+		s.Count++
+		kinds[string(packed(list))] = s
+	}
+	before := len(p.size)
+	for _, key := range slices.Sorted(maps.Keys(kinds)) {
+		p.split(kinds[key])
+	}
+	return len(p.size) == before
+}
+
+// partners lists the nodes that each node is linked to.
+func (c *cellGraph) partners() [][]int32 {
+	out := make([][]int32, c.nodes)
+	for p := range c.links {
+		out[p[0]] = append(out[p[0]], int32(p[1]))
+		out[p[1]] = append(out[p[1]], int32(p[0]))
+	}
+	return out
 }
 
 // partition is the cells while they are being refined. Refining costs no more
@@ -121,6 +163,7 @@ func (p *partition) match(own, other Span) {
 
 // gather numbers the cells by their first nodes.
 func (c *cellGraph) gather(count int) {
+	c.cells = nil
 	number := make([]int32, count)
 	for k := range number {
 		number[k] = -1
@@ -141,6 +184,7 @@ func (c *cellGraph) connect(n *NiNo) {
 	for k := range adjacent {
 		adjacent[k] = map[int32]bool{}
 	}
+	clear(c.links)
 	done := map[string]bool{}
 	for i := range n.Blocks {
 		b := &n.Blocks[i]
@@ -179,7 +223,6 @@ func (c *cellGraph) connect(n *NiNo) {
 			}
 		}
 	}
-	c.link()
 }
 
 func packed(list []int32) []byte {
@@ -211,11 +254,7 @@ func (c *cellGraph) link() {
 			place[u] = int32(i)
 		}
 	}
-	partners := make([][]int32, c.nodes)
-	for p := range c.links {
-		partners[p[0]] = append(partners[p[0]], int32(p[1]))
-		partners[p[1]] = append(partners[p[1]], int32(p[0]))
-	}
+	partners := c.partners()
 	c.linked = make([][]link, len(c.cells))
 	c.degree = make([]float64, len(c.cells))
 	for k, nodes := range c.cells {

@@ -163,3 +163,15 @@ func TestPositionsManyNodes(t *testing.T) {
 	}
 	checkPositions(t, n)
 }
+
+// TestPositionsOverlap: two one-to-one blocks agree on some nodes only, so
+// nodes that no block tells apart have different degrees.
+func TestPositionsOverlap(t *testing.T) {
+	from := Span{First: 0, Count: 6}
+	n := &NiNo{Nodes: 14, Blocks: []Block{
+		{Source: from, Target: Span{First: 6, Count: 6}, Diagonal: true},
+		{Source: from, Target: Span{Count: 6, Index: []int32{6, 7, 9, 10, 8, 11}}, Diagonal: true},
+		{Source: Span{First: 12, Count: 2}, Target: from},
+	}}
+	checkPositions(t, n)
+}

@@ -140,6 +140,15 @@ func TestDrawings(t *testing.T) {
 			boxes++
 		}
 	}
+	var page bytes.Buffer
+	if err := g.HTML(&page, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<svg ", "NiNo graph: 8 nodes", "</html>"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
 	if boxes != 3 { // the background and two layers; the bias is a note
 		t.Errorf("%d rectangles", boxes)
 	}

@@ -12,6 +12,7 @@ var formats = map[string]func(io.Writer, *view) error{
 	"json": func(w io.Writer, v *view) error { return v.graph.JSON(w, v.verdict()) },
 	"dot":  func(w io.Writer, v *view) error { return v.graph.DOT(w) },
 	"svg":  func(w io.Writer, v *view) error { return v.graph.SVG(w) },
+	"html": func(w io.Writer, v *view) error { return v.graph.HTML(w, v.verdict()) },
 }
 
 // verdict is the certificate as a document holds it, nil where none was run.

@@ -93,8 +93,8 @@ func (o *options) resolve(c *cobra.Command, a *app.App) error {
 			o.Format = "json"
 		}
 	}
-	if o.Verify && o.Format != "text" && o.Format != "json" {
-		f.Addf("--verify: the certificate is part of the formats text and json, not of %s", o.Format)
+	if o.Verify && (o.Format == "dot" || o.Format == "svg") {
+		f.Addf("--verify: the certificate is part of the formats text, json and html, not of %s", o.Format)
 	}
 	return f.Err(c)
 }
