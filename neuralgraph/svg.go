@@ -100,7 +100,29 @@ func (d *drawing) depths(layers int) []int {
 			break
 		}
 	}
+	d.sink(depth)
 	return depth
+}
+
+// sink moves layers that nothing leads to down to the row above the first one
+// that they lead to.
+func (d *drawing) sink(depth []int) {
+	next, led := map[int]int{}, map[int]bool{}
+	for _, a := range d.arrows {
+		from, to := a.from, a.to
+		if a.kind == EdgeKey {
+			from, to = to, from
+		}
+		led[to] = true
+		if at, ok := next[from]; !ok || depth[to] < at {
+			next[from] = depth[to]
+		}
+	}
+	for i, at := range next {
+		if !led[i] && at > 0 {
+			depth[i] = at - 1
+		}
+	}
 }
 
 func (d *drawing) box(b *strings.Builder, i int, l *Layer) {

@@ -70,7 +70,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
 	}
-	if _, err := parse(t, &app.App{}, "m.onnx", "--verify", "--format", "dot"); err == nil || !strings.Contains(err.Error(), "formats text and json, not of dot") {
+	if _, err := parse(t, &app.App{}, "m.onnx", "--verify", "--format", "dot"); err == nil || !strings.Contains(err.Error(), "formats text, json and html, not of dot") {
 		t.Errorf("error %v", err)
 	}
 }
