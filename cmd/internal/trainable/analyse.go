@@ -40,6 +40,7 @@ type Parameter struct {
 	State     string   `json:"state"`
 	Reason    string   `json:"reason,omitempty"`
 	BlockedBy []string `json:"blocked_by,omitempty"` // nodes
+	Remedy    string   `json:"remedy,omitempty"`     // the change of the model that would help
 }
 
 // Operator is one kind of operator and what gradients do at it.
@@ -137,7 +138,23 @@ func (p *Parameter) block(by []autodiff.Blocker) {
 		why[i] = fmt.Sprintf("node %q (%s): %s", b.Node, b.Op, b.Reason)
 	}
 	p.Reason = strings.Join(why, "; ")
+	p.Remedy = remedies[by[0].Op]
 }
+
+// remedies say what to change in a model so that an operator no longer blocks.
+var remedies = map[string]string{
+	"LSTM": fixedLength, "GRU": fixedLength, "RNN": fixedLength,
+	"If": decided, "Loop": unrolled, "Scan": unrolled,
+	"MatMulInteger": floats, "ConvInteger": floats, "QLinearMatMul": floats, "QLinearConv": floats, "DynamicQuantizeLinear": floats,
+	"com.microsoft:DynamicQuantizeLSTM": floats, "com.microsoft:DynamicQuantizeMatMul": floats,
+}
+
+const (
+	fixedLength = "export the model with a fixed sequence length"
+	decided     = "export the model with the condition decided"
+	unrolled    = "export the model with the loop written out"
+	floats      = "train the model before it was quantized, and quantize the result"
+)
 
 // weight says whether an initializer could be one: numbers with axes, other
 // than the integers that shapes and indices are made of.

@@ -28,7 +28,8 @@ func newCommand(a *app.App, run func(context.Context, *app.App, options) error) 
 		Short: "Say which parameters of a model can be trained, and what blocks the others",
 		Long: `Lists every parameter: trainable, frozen by --train or --freeze, a statistic that training updates,
 constant (no gradient reaches it), of a type without gradient, or blocked, with the operators that
-block it. Then every kind of operator: whether gradients pass through it, and if not, why.`,
+block it and the change of the model that would help. Then every kind of operator: whether gradients
+pass through it, and if not, why.`,
 		Example: `  ninox trainable model.onnx
   ninox trainable model.onnx --freeze 'embed.*' --loss mse
   ninox trainable model.onnx --json`,
@@ -66,6 +67,9 @@ func (r *Report) print(a *app.App) error {
 		text := p.State
 		if p.Reason != "" {
 			text += ": " + p.Reason
+		}
+		if p.Remedy != "" {
+			text += " (" + p.Remedy + ")"
 		}
 		rows = append(rows, []string{p.Name, p.Type, text})
 	}

@@ -74,6 +74,9 @@ func TestUncoveredUseBlocks(t *testing.T) {
 	state := map[string]string{}
 	for _, p := range r.Parameters {
 		state[p.Name] = p.State
+		if helps := p.Remedy == fixedLength; helps != (p.State == Blocked) {
+			t.Errorf("%s (%s): remedy %q", p.Name, p.State, p.Remedy)
+		}
 	}
 	want := map[string]string{"gain": Blocked, "w": Blocked, "r": Blocked, "head.weight": Trainable}
 	if !reflect.DeepEqual(state, want) || r.Trainable != 8 || r.Blocked != 3+18+12 {
