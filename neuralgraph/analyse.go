@@ -162,7 +162,9 @@ func (a *analysis) nodes(s *space, e *env, g *onnxgraph.Graph) error {
 // flow prepares a node and enters the axes of its outputs.
 func (a *analysis) flow(s *space, e *env, n *onnxgraph.Node) *flow {
 	f := newFlow(s, n, a.opset(n), e)
-	f.body = func(g *onnxgraph.Graph, in, out []op.Binding) { a.descend(f, e, g, in, out) }
+	f.body = func(g *onnxgraph.Graph, in, out []op.Binding) {
+		a.descend(f, e, g, in, out, func(inner *env) error { return a.nodes(s, inner, g) })
+	}
 	for i, name := range n.Outputs {
 		if name != "" {
 			e.axes[name] = f.outAxes[i]
@@ -179,8 +181,8 @@ func (a *analysis) apply(f *flow) error {
 }
 
 // descend propagates through a subgraph whose values are bound to those of
-// the node.
-func (a *analysis) descend(f *flow, e *env, g *onnxgraph.Graph, in, out []op.Binding) {
+// the node; visit goes through its nodes.
+func (a *analysis) descend(f *flow, e *env, g *onnxgraph.Graph, in, out []op.Binding, visit func(inner *env) error) {
 	facts := e.facts.In(g)
 	if facts == nil {
 		f.err = fmt.Errorf("neural graph: node %q: its subgraph %q was not inferred", f.node.Name, g.Name)
@@ -194,7 +196,7 @@ func (a *analysis) descend(f *flow, e *env, g *onnxgraph.Graph, in, out []op.Bin
 		f.bind(b, inner.axes[b.Inner])
 	}
 	a.initializers(f.space, inner, g)
-	if err := a.nodes(f.space, inner, g); err != nil {
+	if err := visit(inner); err != nil {
 		f.err = err
 		return
 	}

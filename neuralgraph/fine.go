@@ -2,6 +2,7 @@ package neuralgraph
 
 import (
 	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
 )
 
 // fine is a second propagation, in which a class means "the same neurons"
@@ -64,15 +65,27 @@ func (a *analysis) refine(sinks map[*onnxgraph.Node]bool, depthwise map[*onnxgra
 		if a.constant[n.Output(0)] {
 			continue
 		}
-		if err := f.visit(n); err != nil {
+		if err := f.visit(f.env, n); err != nil {
 			return nil, err
 		}
 	}
 	return f, nil
 }
 
-func (f *fine) visit(n *onnxgraph.Node) error {
-	fl := f.flow(f.space, f.env, n)
+// visit propagates through a node, and through its subgraphs, where sets of
+// neurons that meet are always the same.
+func (f *fine) visit(e *env, n *onnxgraph.Node) error {
+	fl := f.flow(f.space, e, n)
+	fl.body = func(g *onnxgraph.Graph, in, out []op.Binding) {
+		f.descend(fl, e, g, in, out, func(inner *env) error {
+			for _, m := range g.Nodes {
+				if err := f.visit(inner, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	for i, in := range n.Inputs {
 		if !f.constant[in] {
 			continue

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"ninox/onnxgraph"
+	"ninox/onnxgraph/infer"
 )
 
 // role is what an atom of a parameter's axis is to the edges the parameter
@@ -82,28 +83,41 @@ func (a *analysis) instance(s *space, value string) (*env, []string, error) {
 	return e, inits, nil
 }
 
-// uses finds every use of the given parameters, in the order of the nodes.
+// uses finds every use of the given parameters, in the order of the nodes,
+// subgraphs included. There only parameters themselves count, not what a
+// subgraph computes from them.
 func (a *analysis) uses(params map[string]bool) (map[string][]*use, error) {
 	out := map[string][]*use{}
-	for _, n := range a.model.Graph.Nodes {
-		if a.constant[n.Output(0)] {
+	return out, a.usesIn(a.model.Graph, a.facts, params, out)
+}
+
+func (a *analysis) usesIn(g *onnxgraph.Graph, facts *infer.Result, params map[string]bool, out map[string][]*use) error {
+	for _, n := range g.Nodes {
+		if a.constant[n.Output(0)] && facts == a.facts {
 			continue
 		}
 		for i, in := range n.Inputs {
 			if !a.constant[in] {
 				continue
 			}
-			if err := a.usesAt(n, i, params, out); err != nil {
-				return nil, err
+			if err := a.usesAt(n, i, facts, params, out); err != nil {
+				return err
+			}
+		}
+		for _, sub := range n.Subgraphs() {
+			if inner := facts.In(sub); inner != nil {
+				if err := a.usesIn(sub, inner, params, out); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // usesAt looks at one node alone, with nothing known of its surroundings: what
 // its rule says about the axes of the constant at input i.
-func (a *analysis) usesAt(n *onnxgraph.Node, i int, params map[string]bool, out map[string][]*use) error {
+func (a *analysis) usesAt(n *onnxgraph.Node, i int, facts *infer.Result, params map[string]bool, out map[string][]*use) error {
 	chain, inits := a.constantChain(n.Inputs[i])
 	scattered := false
 	for _, c := range chain {
@@ -123,7 +137,7 @@ func (a *analysis) usesAt(n *onnxgraph.Node, i int, params map[string]bool, out 
 	if err != nil {
 		return err
 	}
-	f := a.isolated(s, e, n, i)
+	f := a.isolated(s, e, n, i, facts)
 	if err := a.apply(f); err != nil {
 		return err
 	}
@@ -148,8 +162,8 @@ func (a *analysis) usesAt(n *onnxgraph.Node, i int, params map[string]bool, out 
 
 // isolated prepares a node whose inputs other than i are unrelated to
 // anything. A contraction there only marks the axes.
-func (a *analysis) isolated(s *space, e *env, n *onnxgraph.Node, i int) *flow {
-	own := newEnv(nil, a.facts)
+func (a *analysis) isolated(s *space, e *env, n *onnxgraph.Node, i int, facts *infer.Result) *flow {
+	own := newEnv(nil, facts)
 	own.axes[n.Inputs[i]] = e.axes[n.Inputs[i]]
 	f := a.flow(s, own, n)
 	for j, name := range n.Inputs {

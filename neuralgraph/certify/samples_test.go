@@ -290,6 +290,29 @@ var samples = []sample{
 			7: 48, 8: 48, 9: 48, 10: 12, 11: 16},
 	},
 	{
+		// Layers inside the branches of a condition.
+		name: "branches",
+		build: func(n *net) {
+			x := n.linear(n.input("x", 5), "in", 5, 6)
+			branch := func(name string) *onnxgraph.Attribute {
+				w := n.weight(name, 6, 4)
+				return &onnxgraph.Attribute{Name: name, Type: onnxgraph.AttrGraph, G: &onnxgraph.Graph{
+					Name:    name,
+					Nodes:   []*onnxgraph.Node{{Name: name, OpType: "MatMul", Inputs: []string{x, w}, Outputs: []string{name + "_out"}}},
+					Outputs: []*onnxgraph.Value{{Name: name + "_out", Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("batch"), onnxgraph.Known(4)})}},
+				}}
+			}
+			sum := n.Op("ReduceSum", []string{x}, onnxgraph.IntAttr("keepdims", 0))
+			cond := n.Op("Greater", []string{sum, n.Const(onnxgraph.Scalar("", 0))})
+			h := n.Op("If", []string{cond}, branch("then_branch"), branch("else_branch"))
+			n.result(n.linear(n.Op("Relu", []string{h}), "out", 4, 2), 2)
+		},
+		groups: []string{"hidden 6", "hidden 4"},
+		blocks: []string{"in.weight: 5 > 6, 1 linear", "in.bias: > 6, 1 bias", "then_branch: 6 > 4, 1 linear", "else_branch: 6 > 4, 1 linear",
+			"out.weight: 4 > 2, 1 linear", "out.bias: > 2, 1 bias"},
+		nodes: 5 + 6 + 4 + 2 + 2, edges: map[int]int{1: 30 + 48 + 8, 2: 8},
+	},
+	{
 		// A gate and its neurons are one layer; the norm's weight leads to it.
 		name: "gated",
 		build: func(n *net) {
