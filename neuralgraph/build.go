@@ -125,10 +125,10 @@ func isNeuron(c *class) bool  { return find(c).marks&markNeuron != 0 }
 func markNeurons(pieces []piece) {
 	for i := range pieces {
 		p := &pieces[i]
+		p.windowed(isSpatial)
 		if !p.use.linear {
 			continue
 		}
-		p.windowed(isSpatial)
 		for _, l := range p.leaves {
 			if l.role == roleSource || l.role == roleTarget || l.role == roleShared {
 				find(l.c).marks |= markNeuron
@@ -184,7 +184,7 @@ func (g *Graph) finePieces(params []Parameter) {
 	}
 	for _, c := range f.space.classes {
 		if c.unit {
-			handDown(c, 0, "")
+			handDown(c, 0, "", 0)
 		}
 	}
 	for name, list := range all {

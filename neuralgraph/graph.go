@@ -201,17 +201,20 @@ func product64(list []pieceLeaf) int64 {
 // windowed turns neurons that a window slides over into kernel positions,
 // where the same side has other neurons: the inputs of a linear layer behind
 // the flattened maps of a convolution are the channels, and the positions are
-// several numbers of one edge.
+// several numbers of one edge. What is only added or multiplied has such
+// positions where they share an axis with the channels.
 func (p *piece) windowed(spatial func(c *class) bool) {
-	for _, side := range []role{roleSource, roleTarget} {
-		plain := false
+	plain := func(side role, axis int) bool {
 		for _, l := range p.leaves {
-			plain = plain || (l.role == side || l.role == roleShared) && !spatial(l.c) && l.size > 1
-		}
-		for i, l := range p.leaves {
-			if plain && l.role == side && spatial(l.c) {
-				p.leaves[i].role = roleTaps
+			if (l.role == side || l.role == roleShared) && !spatial(l.c) && l.size > 1 && (p.use.linear || l.axis == axis) {
+				return true
 			}
+		}
+		return false
+	}
+	for i, l := range p.leaves {
+		if (l.role == roleSource || l.role == roleTarget) && spatial(l.c) && plain(l.role, l.axis) {
+			p.leaves[i].role = roleTaps
 		}
 	}
 }

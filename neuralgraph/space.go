@@ -381,19 +381,20 @@ func reflat(k kind, list []*class) []*class {
 func (s *space) settle() {
 	for _, c := range s.classes {
 		if c.parent == nil && c.kind != atom {
-			handDown(c, 0, "")
+			handDown(c, 0, "", 0)
 		}
 	}
 }
 
-func handDown(c *class, m mark, fixed string) {
+func handDown(c *class, m mark, fixed string, members int) {
 	c = find(c)
 	c.marks |= m
+	c.members = max(c.members, members)
 	if c.fixed == "" {
 		c.fixed = fixed
 	}
 	for _, p := range c.parts {
-		handDown(p, c.marks, c.fixed)
+		handDown(p, c.marks, c.fixed, c.members)
 	}
 }
 

@@ -313,6 +313,31 @@ var samples = []sample{
 		nodes: 5 + 6 + 4 + 2 + 2, edges: map[int]int{1: 30 + 48 + 8, 2: 8},
 	},
 	{
+		// A generator: a linear layer makes maps, whose positions are taps, then
+		// normalization in groups, PRelu, a transposed convolution and batch
+		// normalization.
+		name: "generator",
+		build: func(n *net) {
+			h := n.reshape(n.linear(n.input("z", 5), "fc", 5, 24), 0, 6, 2, 2)
+			g := n.reshape(h, 0, 3, -1)
+			table := func(v float32) string {
+				return n.Op("ConstantOfShape", []string{n.ints(3)}, onnxgraph.TensorAttr("value", onnxgraph.Floats("", []int64{1}, []float32{v})))
+			}
+			g = n.Op("InstanceNormalization", []string{g, table(1), table(0)})
+			h = n.Op("Mul", []string{n.reshape(g, 0, 6, 2, 2), n.weight("scale", 6, 1, 1)})
+			h = n.Op("PRelu", []string{h, n.weight("slope", 6, 1, 1)})
+			h = n.Op("ConvTranspose", []string{h, n.weight("up.weight", 6, 4, 2, 2)}, onnxgraph.IntsAttr("kernel_shape", 2, 2), onnxgraph.IntsAttr("strides", 2, 2))
+			one := onnxgraph.Floats("variance", []int64{4}, []float32{1, 2, 3, 4})
+			h = n.Op("BatchNormalization", []string{h, n.weight("bn.weight", 4), n.weight("bn.bias", 4), n.weight("mean", 4), n.Init(one)})
+			n.result(n.conv(n.Op("Relu", []string{h}), "out", 2, 4, 3, 1, true), 4)
+		},
+		groups: []string{"hidden 3", "hidden 2", "hidden 4"},
+		blocks: []string{"fc.weight: 5 > 3·2, 4 linear", "fc.bias: > 3·2, 4 bias", "scale: > 3·2, 1 norm", "slope: > 3·2, 1 norm",
+			"up.weight: 3·2 > 4, 4 convolution", "bn.weight: > 4, 1 norm", "bn.bias: > 4, 1 bias", "mean: > 4, 1 bias", "variance: > 4, 1 bias",
+			"out.weight: 4 > 2, 9 convolution", "out.bias: > 2, 1 bias"},
+		nodes: 5 + 6 + 4 + 2 + 8, edges: map[int]int{1: 30, 2: 6 + 12 + 2, 3: 24 + 8, 4: 12 + 4},
+	},
+	{
 		// A gate and its neurons are one layer; the norm's weight leads to it.
 		name: "gated",
 		build: func(n *net) {
