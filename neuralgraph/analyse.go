@@ -2,6 +2,7 @@ package neuralgraph
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -33,7 +34,7 @@ func Analyse(m *onnxgraph.Model, reg *op.Registry) (*Graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("neural graph: %w", err)
 	}
-	a, err := propagated(std, reg)
+	a, err := propagated(unfused(std, reg), reg)
 	if err != nil {
 		return nil, fmt.Errorf("neural graph: %w", err)
 	}
@@ -43,6 +44,27 @@ func Analyse(m *onnxgraph.Model, reg *op.Registry) (*Graph, error) {
 		}
 	}
 	return a.graph(m, std)
+}
+
+// fused are operators that do what several layers of neurons do. Taken apart,
+// they show the same structure as models that never had them.
+var fused = map[string]bool{
+	"Attention": true, "MultiHeadAttention": true, "GroupQueryAttention": true, "RotaryEmbedding": true,
+	"SkipLayerNormalization": true, "SkipSimplifiedLayerNormalization": true,
+}
+
+// unfused lowers fused operators; a model with one that has no lowering stays
+// as it is.
+func unfused(m *onnxgraph.Model, reg *op.Registry) *onnxgraph.Model {
+	only := func(n *onnxgraph.Node) bool { return fused[n.OpType] }
+	if !slices.ContainsFunc(m.Graph.Nodes, only) {
+		return m
+	}
+	lowered, err := rewrite.Lower(m, reg, only)
+	if err != nil {
+		return m
+	}
+	return lowered
 }
 
 // propagated runs the coarse propagation over a model.

@@ -338,6 +338,19 @@ var samples = []sample{
 		nodes: 5 + 6 + 4 + 2 + 8, edges: map[int]int{1: 30, 2: 6 + 12 + 2, 3: 24 + 8, 4: 12 + 4},
 	},
 	{
+		// Attention as one operator.
+		name: "fused",
+		build: func(n *net) {
+			n.Import("com.microsoft", 1)
+			x := n.linear(n.input("x", 5, 8), "in", 8, 6)
+			q, k, v := n.linear(x, "q", 6, 8), n.linear(x, "k", 6, 8), n.linear(x, "v", 6, 8)
+			c := n.Node("com.microsoft", "MultiHeadAttention", []string{q, k, v}, []string{n.Fresh("c")}, onnxgraph.IntAttr("num_heads", 2))[0]
+			n.result(n.linear(n.Op("Add", []string{x, n.linear(c, "o", 8, 6)}), "out", 6, 3), 3)
+		},
+		groups: []string{"hidden 6", "head 2", "head_dim 4", "head_dim 4"},
+		nodes:  8 + 6 + 8 + 8 + 6 + 3 + 2 + 6, edges: map[int]int{1: 48 + 48 + 18, 2: 6 + 24 + 6 + 3, 7: 48, 8: 48, 9: 48, 10: 6, 11: 16},
+	},
+	{
 		// A gate and its neurons are one layer; the norm's weight leads to it.
 		name: "gated",
 		build: func(n *net) {
