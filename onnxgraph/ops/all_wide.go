@@ -27,6 +27,8 @@ var wideOps = joined(
 	randoms,
 	[]*op.Def{mod},
 	resizes,
+	attentions,
+	rotaries,
 	classicalOps,
 	trainingOps,
 )

@@ -1,0 +1,336 @@
+// https://onnx.ai/onnx/operators/onnx__Attention.html
+// https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+
+package ops
+
+import (
+	"math"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+)
+
+// attentions are fused attention. Queries, keys and values have the axes
+// batch, position, heads·size, or batch, head, position, size.
+var attentions = []*op.Def{
+	{
+		Name: "Attention", Versions: since(23, 24), In: op.Between(3, 7), Out: op.Between(1, 4),
+		Attrs: attrs(aInt("is_causal"), aInt("kv_num_heads"), aInt("q_num_heads"), aInt("qk_matmul_output_mode"), aFloat("scale"), aFloat("softcap"), aInt("softmax_precision")),
+		Infer: inferAttention, Flow: op.Flows(flowAttention), Grad: op.FromLowering, Lower: lowers(lowerAttention),
+	},
+	{
+		Domain: microsoft, Name: "MultiHeadAttention", Versions: since(1), In: op.Between(1, 10), Out: op.Between(1, 4),
+		Attrs: attrs(aFloat("mask_filter_value"), need(aInt("num_heads")), aFloat("scale"), aInt("unidirectional")),
+		Infer: inferMultiHead, Flow: op.Flows(flowMultiHead), Grad: op.FromLowering, Lower: lowers(lowerMultiHead),
+	},
+}
+
+// heads is one operand of attention as [batch, heads, positions, size].
+type heads struct {
+	batch, heads, positions, size onnxgraph.Dim
+	packed                        bool // the file has [batch, positions, heads·size]
+}
+
+// headsOf reads a shape; n is the number of heads of a packed operand.
+func headsOf(s onnxgraph.Shape, n int64) (heads, bool) {
+	switch {
+	case len(s) == 4:
+		return heads{s[0], s[1], s[2], s[3], false}, true
+	case len(s) == 3 && n > 0:
+		return heads{s[0], onnxgraph.Known(n), s[1], divDims(s[2], onnxgraph.Known(n)), true}, true
+	}
+	return heads{}, false
+}
+
+// attentionHeads reads queries, keys and values of the standard operator.
+func attentionHeads(n *onnxgraph.Node, shape func(i int) onnxgraph.Shape) (q, k, v heads, ok bool) {
+	q, ok1 := headsOf(shape(0), n.Int("q_num_heads", 0))
+	k, ok2 := headsOf(shape(1), n.Int("kv_num_heads", 0))
+	v, ok3 := headsOf(shape(2), n.Int("kv_num_heads", 0))
+	return q, k, v, ok1 && ok2 && ok3
+}
+
+func inferAttention(c *op.InferCtx) error {
+	q, k, v, ok := attentionHeads(c.Node, func(i int) onnxgraph.Shape { return c.I(i).Shape() })
+	d := c.I(0).DType()
+	if !ok {
+		for i := 0; i < 3; i++ {
+			if r := c.I(i).Rank(); r == 3 {
+				return c.Errorf("q_num_heads", "packed inputs need the numbers of heads")
+			} else if r >= 0 && r != 4 {
+				return c.Errorf("", "input %d has shape %s, expected three or four axes", i, c.I(i).Shape())
+			}
+		}
+		c.Set(0, d, nil)
+		for o := 1; o < 4; o++ {
+			c.Set(o, d, unknowns(4))
+		}
+		return nil
+	}
+	if q.heads.IsKnown() && k.heads.IsKnown() && (k.heads.Value == 0 || q.heads.Value%k.heads.Value != 0) {
+		return c.Errorf("kv_num_heads", "%s heads of keys do not divide %s of queries", k.heads, q.heads)
+	}
+	y := onnxgraph.Shape{q.batch, q.heads, q.positions, v.size}
+	if q.packed {
+		y = onnxgraph.Shape{q.batch, q.positions, mulDims(q.heads, v.size)}
+	}
+	total := k.positions
+	if past := c.I(4).Shape(); len(past) == 4 {
+		total = addDims(past[2], total)
+	} else if c.I(4) != nil {
+		total = onnxgraph.UnknownDim()
+	}
+	c.Set(0, d, y)
+	c.Set(1, d, onnxgraph.Shape{k.batch, k.heads, total, k.size})
+	c.Set(2, d, onnxgraph.Shape{v.batch, v.heads, total, v.size})
+	c.Set(3, d, onnxgraph.Shape{q.batch, q.heads, q.positions, total})
+	return nil
+}
+
+// headAxes are the axes of one operand: heads split into groups that share
+// keys and the members of a group; noAxis where an extent is 1.
+type headAxes struct{ batch, group, member, position, size op.Axis }
+
+func axesOfHeads(c op.FlowCtx, axis func(a int) op.Axis, h heads, groups onnxgraph.Dim) headAxes {
+	members := divDims(h.heads, groups)
+	if !h.packed {
+		g, m := grouped(c, axis(1), groups, members)
+		return headAxes{axis(0), g, m, axis(2), axis(3)}
+	}
+	all, size := grouped(c, axis(2), h.heads, h.size)
+	out := headAxes{batch: axis(0), group: noAxis, member: noAxis, position: axis(1), size: size}
+	if all != noAxis {
+		out.group, out.member = grouped(c, all, groups, members)
+	}
+	return out
+}
+
+// flowAttention: groups of heads may be exchanged, heads within a group as
+// well, the places of a query together with those of its key, and those of
+// the values.
+func flowAttention(c op.FlowCtx) error {
+	n := c.Node()
+	q, k, v, ok := attentionHeads(n, func(i int) onnxgraph.Shape { return c.InFact(i).Shape() })
+	if !ok || !q.heads.IsKnown() || !k.heads.IsKnown() || c.InFact(4) != nil || c.OutFact(1) != nil || c.OutFact(2) != nil || c.OutFact(3) != nil {
+		return opaque(c, "attention with a cache, or with unknown numbers of heads")
+	}
+	y := q
+	y.size = v.size
+	aq := axesOfHeads(c, func(a int) op.Axis { return c.In(0, a) }, q, k.heads)
+	ak := axesOfHeads(c, func(a int) op.Axis { return c.In(1, a) }, k, k.heads)
+	av := axesOfHeads(c, func(a int) op.Axis { return c.In(2, a) }, v, k.heads)
+	ay := axesOfHeads(c, func(a int) op.Axis { return c.Out(0, a) }, y, k.heads)
+	flowHeads(c, aq, ak, av, ay, n.Int("is_causal", 0) != 0)
+	flowMask(c, 3, aq, ak)
+	return nil
+}
+
+func flowHeads(c op.FlowCtx, q, k, v, y headAxes, causal bool) {
+	for _, x := range []headAxes{q, k, v} {
+		link(c, x.batch, y.batch)
+		link(c, x.group, y.group)
+	}
+	link(c, q.member, y.member)
+	link(c, q.position, y.position)
+	link(c, v.size, y.size)
+	contract(c, q.size, k.size)
+	contract(c, k.position, v.position)
+	if causal {
+		c.Fix(k.position, "positions are ordered by the causal mask")
+		c.Fix(q.position, "positions are ordered by the causal mask")
+	}
+}
+
+// flowMask ties a mask [(batch, (heads,)) queries, keys] to the positions. A
+// mask per head fixes the heads.
+func flowMask(c op.FlowCtx, i int, q, k headAxes) {
+	s := c.InFact(i).Shape()
+	r := len(s)
+	one := onnxgraph.Known(1)
+	if r > 0 && s[r-1] != one {
+		c.Link(c.In(i, -1), k.position)
+	}
+	if r > 1 && s[r-2] != one {
+		c.Link(c.In(i, -2), q.position)
+	}
+	if r > 2 && s[r-3] != one {
+		c.Fix(c.In(i, -3), "a mask per head")
+		for _, a := range []op.Axis{q.group, q.member} {
+			if a != noAxis {
+				c.Fix(a, "a mask per head")
+			}
+		}
+	}
+	if r > 3 && s[0] != one {
+		c.Link(c.In(i, 0), q.batch)
+	}
+}
+
+// attending is what a lowering of attention works with, all [B,H,S,D].
+type attending struct {
+	q, k, v string
+	repeat  int64 // heads of queries for each of keys
+	scale   float64
+	softcap float64
+	mask    string // bool or to be added; "" for none
+	causal  bool
+}
+
+// attend is softmax(scale·QKᵀ + mask)·V.
+func (k calc) attend(a attending) string {
+	a.k, a.v = k.repeatHeads(a.k, a.repeat), k.repeatHeads(a.v, a.repeat)
+	scores := k.scale(k.two("MatMul", a.q, k.transpose(a.k, 0, 1, 3, 2)), a.scale)
+	if a.softcap > 0 {
+		scores = k.scale(k.one("Tanh", k.scale(scores, 1/a.softcap)), a.softcap)
+	}
+	never := k.ScalarLike(scores, math.Inf(-1))
+	switch {
+	case a.mask == "":
+	case k.Fact(a.mask).DType() == onnxgraph.Bool:
+		scores = k.where(a.mask, scores, never)
+	default:
+		scores = k.add(scores, a.mask)
+	}
+	if a.causal {
+		sq, sk := k.dimOf(a.q, 2), k.dimOf(a.k, 2)
+		ones := k.filled(k.Emit("Concat", []string{sq, sk}, onnxgraph.IntAttr("axis", 0)), onnxgraph.Float, 1)
+		lower := k.cast(k.Emit("Trilu", []string{ones}, onnxgraph.IntAttr("upper", 0)), onnxgraph.Bool)
+		scores = k.where(lower, scores, never)
+	}
+	return k.two("MatMul", k.Emit("Softmax", []string{scores}, onnxgraph.IntAttr("axis", -1)), a.v)
+}
+
+// repeatHeads repeats each head n times.
+func (k calc) repeatHeads(x string, n int64) string {
+	if n == 1 {
+		return x
+	}
+	wide := k.two("Expand", k.unsqueeze(x, 2), k.vector(1, 1, n, 1, 1))
+	shape := k.Emit("Concat", []string{k.dimOf(x, 0), k.mul(k.dimOf(x, 1), k.vector(n)), k.dimOf(x, 2), k.dimOf(x, 3)}, onnxgraph.IntAttr("axis", 0))
+	return k.two("Reshape", wide, shape)
+}
+
+// unpack makes [B,S,n·D] to [B,n,S,D]; pack is its inverse.
+func (k calc) unpack(x string, n int64) string {
+	return k.transpose(k.reshape(x, 0, 0, n, -1), 0, 2, 1, 3)
+}
+
+func (k calc) pack(x string) string {
+	return k.reshape(k.transpose(x, 0, 2, 1, 3), 0, 0, -1)
+}
+
+func lowerAttention(k lowCalc) error {
+	n := k.Node()
+	q, kv, _, ok := attentionHeads(n, func(i int) onnxgraph.Shape { return k.Fact(k.I(i)).Shape() })
+	switch {
+	case !ok || !q.heads.IsKnown() || !kv.heads.IsKnown() || !q.size.IsKnown():
+		return k.Errorf("numbers of heads and their size must be known")
+	case k.I(4) != "" || k.I(5) != "" || k.I(6) != "" || k.HasO(1) || k.HasO(2) || k.HasO(3):
+		return k.Errorf("a cache and the scores as an output have no lowering")
+	}
+	a := attending{q: k.I(0), k: k.I(1), v: k.I(2), repeat: q.heads.Value / kv.heads.Value, mask: k.I(3),
+		causal: n.Int("is_causal", 0) != 0, softcap: float64(n.Float("softcap", 0)), scale: 1 / math.Sqrt(float64(q.size.Value))}
+	if s := n.Attr("scale"); s != nil && s.F != 0 {
+		a.scale = float64(s.F)
+	}
+	if q.packed {
+		a.q, a.k, a.v = k.unpack(a.q, q.heads.Value), k.unpack(a.k, kv.heads.Value), k.unpack(a.v, kv.heads.Value)
+	}
+	y := k.attend(a)
+	if q.packed {
+		y = k.pack(y)
+	}
+	k.SetO(0, y)
+	return nil
+}
+
+// inferMultiHead: query, key, value [B,S,H], a bias of all three, and more
+// that only inference accepts.
+func inferMultiHead(c *op.InferCtx) error {
+	q, v := c.I(0).Shape(), c.I(2).Shape()
+	n := c.Node.Int("num_heads", 0)
+	if n < 1 {
+		return c.Errorf("num_heads", "%d, expected at least 1", n)
+	}
+	if len(q) == 3 && q[2].IsKnown() && q[2].Value%n != 0 {
+		return c.Errorf("num_heads", "%d does not divide the width of %s", n, q)
+	}
+	y := unknowns(3)
+	if len(q) == 3 {
+		y[0], y[1] = q[0], q[1]
+		if len(v) == 3 {
+			y[2] = v[2]
+		}
+	}
+	c.Set(0, c.I(0).DType(), y)
+	for o := 1; o < 4; o++ {
+		c.Set(o, c.I(0).DType(), unknowns(4))
+	}
+	return nil
+}
+
+// plainMultiHead says whether a node has separate queries, keys and values of
+// three axes, and neither cache nor padding mask.
+func plainMultiHead(n *onnxgraph.Node, fact func(i int) *op.Fact) bool {
+	for i := range 3 {
+		if s := fact(i).Shape(); len(s) != 3 || !s[2].IsKnown() {
+			return false
+		}
+	}
+	for _, i := range []int{4, 6, 7, 8, 9} {
+		if n.Input(i) != "" {
+			return false
+		}
+	}
+	return n.Output(1) == "" && n.Output(2) == "" && n.Output(3) == ""
+}
+
+func flowMultiHead(c op.FlowCtx) error {
+	n := c.Node()
+	if !plainMultiHead(n, c.InFact) {
+		return opaque(c, "attention with a cache, a padding mask or packed inputs")
+	}
+	count := n.Int("num_heads", 1)
+	var in [3]headAxes
+	var h [3]heads
+	for i := range in {
+		h[i], _ = headsOf(c.InFact(i).Shape(), count)
+		in[i] = axesOfHeads(c, func(a int) op.Axis { return c.In(i, a) }, h[i], h[i].heads)
+	}
+	h[0].size = h[2].size
+	y := axesOfHeads(c, func(a int) op.Axis { return c.Out(0, a) }, h[0], h[0].heads)
+	flowHeads(c, in[0], in[1], in[2], y, n.Int("unidirectional", 0) != 0)
+	flowMask(c, 5, in[0], in[1])
+	if c.InFact(3) != nil {
+		parts := c.Segment(c.In(3, 0), c.InFact(0).Shape()[2], c.InFact(1).Shape()[2], c.InFact(2).Shape()[2])
+		for i, p := range parts {
+			c.Link(p, c.In(i, 2))
+		}
+	}
+	return nil
+}
+
+func lowerMultiHead(k lowCalc) error {
+	n := k.Node()
+	if !plainMultiHead(n, func(i int) *op.Fact { return k.Fact(k.I(i)) }) {
+		return k.Errorf("a cache, a padding mask and packed inputs have no lowering")
+	}
+	count := n.Int("num_heads", 1)
+	var in [3]string
+	at := int64(0)
+	for i := range in {
+		in[i] = k.I(i)
+		width := k.Fact(in[i]).Shape()[2].Value
+		if k.I(3) != "" {
+			in[i] = k.add(in[i], k.slice(k.I(3), 0, at, at+width))
+			at += width
+		}
+		in[i] = k.unpack(in[i], count)
+	}
+	scale := 1 / math.Sqrt(float64(k.Fact(k.I(0)).Shape()[2].Value/count))
+	if s := n.Attr("scale"); s != nil && s.F != 0 {
+		scale = float64(s.F)
+	}
+	k.SetO(0, k.pack(k.attend(attending{q: in[0], k: in[1], v: in[2], repeat: 1, scale: scale, mask: k.I(5), causal: n.Int("unidirectional", 0) != 0})))
+	return nil
+}
