@@ -29,6 +29,9 @@ var wideOps = joined(
 	resizes,
 	attentions,
 	rotaries,
+	spatials,
+	signals,
+	texts,
 	classicalOps,
 	trainingOps,
 )

@@ -1,0 +1,103 @@
+// https://onnx.ai/onnx/operators/onnx__DFT.html, STFT, HannWindow,
+// HammingWindow, BlackmanWindow, MelWeightMatrix
+
+package ops
+
+import (
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+)
+
+// signals are inferred; spectra are ordered, so nothing may be permuted
+// through them.
+var signals = []*op.Def{
+	spectrum("HannWindow", since(17), windowFunctionAttrs, op.Exactly(1), inferWindowFunction),
+	spectrum("HammingWindow", since(17), windowFunctionAttrs, op.Exactly(1), inferWindowFunction),
+	spectrum("BlackmanWindow", since(17), windowFunctionAttrs, op.Exactly(1), inferWindowFunction),
+	spectrum("MelWeightMatrix", since(17), attrs(aInt("output_datatype")), op.Exactly(5), func(c *op.InferCtx) error {
+		bins := addDims(floorDims(sizeOf(c.I(1)), onnxgraph.Known(2)), onnxgraph.Known(1))
+		c.Set(0, windowType(c), onnxgraph.Shape{bins, sizeOf(c.I(0))})
+		return nil
+	}),
+	spectrum("DFT", since(17, 20), attrs(aInt("axis"), aInt("inverse"), aInt("onesided")), op.Between(1, 3), inferDFT),
+	spectrum("STFT", since(17), attrs(aInt("onesided")), op.Between(2, 4), inferSTFT),
+}
+
+func spectrum(name string, versions []int64, a []op.AttrSpec, in op.Arity, infer op.InferFunc) *op.Def {
+	return &op.Def{
+		Name: name, Versions: versions, Attrs: a, In: in, Out: op.Exactly(1), Infer: infer,
+		Flow: op.Opaque("frequencies and times are ordered"), Grad: op.NotDifferentiable("no gradient rule"), Lower: op.Primitive,
+	}
+}
+
+var windowFunctionAttrs = attrs(aInt("output_datatype"), aInt("periodic"))
+
+func windowType(c *op.InferCtx) onnxgraph.DType {
+	return onnxgraph.DType(c.Node.Int("output_datatype", int64(onnxgraph.Float)))
+}
+
+func inferWindowFunction(c *op.InferCtx) error {
+	c.Set(0, windowType(c), onnxgraph.Shape{sizeOf(c.I(0))})
+	return nil
+}
+
+// oneSided is the number of frequencies of a real signal of n samples.
+func oneSided(n onnxgraph.Dim) onnxgraph.Dim {
+	return addDims(floorDims(n, onnxgraph.Known(2)), onnxgraph.Known(1))
+}
+
+// inferDFT: the last axis holds real and imaginary part.
+func inferDFT(c *op.InferCtx) error {
+	s := c.I(0).Shape().Clone()
+	if s == nil {
+		c.Set(0, c.I(0).DType(), nil)
+		return nil
+	}
+	axis := c.Node.Int("axis", 1)
+	if c.Opset >= 20 {
+		axis = -2
+		if f := c.I(2); f != nil {
+			v, ok := intsOf(f)
+			if !ok || len(v) != 1 {
+				c.Set(0, c.I(0).DType(), unknowns(len(s)))
+				return nil
+			}
+			axis = v[0]
+		}
+	}
+	at, err := c.Axis(axis, len(s))
+	if err != nil {
+		return err
+	}
+	if c.I(1) != nil {
+		s[at] = sizeOf(c.I(1))
+	}
+	if c.Node.Int("onesided", 0) != 0 {
+		s[at] = oneSided(s[at])
+	}
+	s[len(s)-1] = onnxgraph.Known(2)
+	c.Set(0, c.I(0).DType(), s)
+	return nil
+}
+
+// inferSTFT: signal [B,samples,1 or 2], step, window, frame length →
+// [B,frames,frequencies,2].
+func inferSTFT(c *op.InferCtx) error {
+	out := unknowns(4)
+	out[3] = onnxgraph.Known(2)
+	frame := sizeOf(c.I(3))
+	if w := c.I(2).Shape(); c.I(3) == nil && len(w) == 1 {
+		frame = w[0]
+	}
+	if c.Node.Int("onesided", 1) != 0 {
+		out[2] = oneSided(frame)
+	} else {
+		out[2] = frame
+	}
+	if s := c.I(0).Shape(); len(s) > 1 {
+		out[0] = s[0]
+		out[1] = addDims(floorDims(subDims(s[1], frame), sizeOf(c.I(1))), onnxgraph.Known(1))
+	}
+	c.Set(0, c.I(0).DType(), out)
+	return nil
+}
