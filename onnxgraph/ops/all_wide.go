@@ -25,7 +25,7 @@ var wideOps = joined(
 	pointwise,
 	selections,
 	randoms,
-	[]*op.Def{mod},
+	[]*op.Def{mod, tensorScatter},
 	resizes,
 	attentions,
 	rotaries,

@@ -1,6 +1,7 @@
 // https://onnx.ai/onnx/operators/onnx__GatherND.html
 // https://onnx.ai/onnx/operators/onnx__ScatterND.html
 // https://onnx.ai/onnx/operators/onnx__Scatter.html
+// https://onnx.ai/onnx/operators/onnx__TensorScatter.html
 
 package ops
 
@@ -37,6 +38,39 @@ var pointwise = []*op.Def{
 		Flow: op.Flows(func(c op.FlowCtx) error { return flowElements(c, c.InFact(0)) }),
 		Grad: op.Gradient(gradScatterElements), Lower: op.Primitive,
 	},
+}
+
+// tensorScatter writes new positions of keys or values into a cache: past
+// [B,…,S,…], update [B,…,s,…], where each sequence starts [B].
+var tensorScatter = &op.Def{
+	Name: "TensorScatter", Versions: since(24), Attrs: attrs(aInt("axis"), aStr("mode")), In: op.Between(2, 3), Out: op.Exactly(1),
+	Infer: func(c *op.InferCtx) error {
+		r := c.I(0).Rank()
+		if u := c.I(1).Rank(); r >= 0 && u >= 0 && r != u {
+			return c.Errorf("", "a cache of shape %s and an update of shape %s, expected equal ranks", c.I(0).Shape(), c.I(1).Shape())
+		}
+		return inferAlong(-2)(c)
+	},
+	Flow: op.Flows(func(c op.FlowCtx) error {
+		r := c.InFact(0).Rank()
+		if r < 2 || c.InFact(1).Rank() != r {
+			return opaque(c, "the rank is not known")
+		}
+		axis := nodeAxis(c.Node(), -2, r)
+		for a := range r {
+			c.Link(c.In(0, a), c.Out(0, a))
+			if a != axis {
+				c.Link(c.In(1, a), c.Out(0, a))
+			}
+		}
+		c.Fix(c.In(0, axis), "positions of a cache are ordered")
+		c.Fix(c.In(1, axis), "positions of a cache are ordered")
+		if c.InFact(2) != nil {
+			c.Link(c.In(2, 0), c.Out(0, 0))
+		}
+		return nil
+	}),
+	Grad: op.NotDifferentiable("a cache is for inference"), Lower: op.Primitive,
 }
 
 // coordinates is the extent of the last axis of the indices.

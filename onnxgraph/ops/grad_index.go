@@ -26,6 +26,7 @@ var indexGrads = []*op.Def{
 		return nil
 	}),
 	training("ConcatTraining", op.AtLeast(1), op.Between(1, 2), attrs(need(aInt("axis"))), inferConcatTraining, lowerConcatTraining),
+	inDefaultDomain(training("AveragePoolGrad", op.Exactly(1), op.Exactly(1), append(attrs(aInt("count_include_pad"), aInt("ceil_mode")), poolAttrs...), inferPoolGrad, lowerAveragePoolGrad)),
 	inDefaultDomain(training("MaxPoolGrad", op.Exactly(2), op.Exactly(1), maxPoolGradAttrs, inferPoolGrad, lowerMaxPoolGrad)),
 }
 
@@ -162,6 +163,14 @@ func lowerMaxPoolGrad(k lowCalc) error {
 		onnxgraph.IntAttr("axis", 0), onnxgraph.StringAttr("reduction", "add"))
 	k.SetO(0, k.two("Reshape", flat, shape))
 	return nil
+}
+
+func lowerAveragePoolGrad(k lowCalc) error {
+	shape, err := pooledShape(k, k.I(0))
+	if err != nil {
+		return err
+	}
+	return backToZeros(k, defNamed(pools, "AveragePool"), shape, nil, k.I(0), k.Node().Attrs...)
 }
 
 // pooledShape is the shape of the pool's input as a vector: batch and channels

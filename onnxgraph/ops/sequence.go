@@ -50,6 +50,7 @@ var sequenceOps = []*op.Def{
 	}),
 	inSequence("SplitToSequence", since(11, 24), attrs(aInt("axis"), aInt("keepdims")), op.Between(1, 2), inferSplitToSequence),
 	inSequence("ConcatFromSequence", since(11), attrs(need(aInt("axis")), aInt("new_axis")), op.Exactly(1), inferConcatFromSequence),
+	mapSequence,
 	inSequence("Optional", since(15), attrs(op.AttrSpec{Name: "type", Type: onnxgraph.AttrTypeProto}), op.Between(0, 1), func(c *op.InferCtx) error {
 		var elem onnxgraph.Type
 		switch a := c.Node.Attr("type"); {
@@ -72,6 +73,39 @@ var sequenceOps = []*op.Def{
 		c.Set(0, onnxgraph.Bool, onnxgraph.Shape{})
 		return nil
 	}),
+}
+
+// mapSequence applies a graph to each element of a list; inputs that are no
+// lists go to every application.
+var mapSequence = &op.Def{
+	Name: "SequenceMap", Versions: since(17), Attrs: attrs(need(aGraph("body"))), In: op.AtLeast(1), Out: op.AtLeast(1),
+	Infer: func(c *op.InferCtx) error {
+		g := bodyOf(c.Node, "body")
+		if g == nil || len(g.Inputs) != len(c.In) {
+			return c.Errorf("body", "expected a graph of %d inputs", len(c.In))
+		}
+		in := make([]*op.Fact, len(c.In))
+		for i, f := range c.In {
+			in[i] = typeOnly(f)
+			if f != nil && f.Type.Kind == onnxgraph.SequenceKind {
+				in[i] = &op.Fact{Type: elemOf(f.Type)}
+			}
+		}
+		out, err := c.Body(g, in)
+		if err != nil {
+			return err
+		}
+		if len(out) != len(c.Out) {
+			return c.Errorf("body", "%d outputs, but the node has %d", len(out), len(c.Out))
+		}
+		for o, f := range out {
+			c.Out[o].Type = sequenceOf(f.Type)
+		}
+		return nil
+	},
+	Flow:  op.Opaque("axes are not followed through lists of tensors"),
+	Grad:  op.NotDifferentiable("gradients are not followed through lists of tensors"),
+	Lower: op.Primitive,
 }
 
 func inSequence(name string, versions []int64, a []op.AttrSpec, in op.Arity, infer op.InferFunc) *op.Def {

@@ -12,7 +12,7 @@ import (
 // trainingOps are the operators that only the training build of ONNX Runtime
 // has: they occur in the artifacts of its offline tool, and enter through
 // their lowerings.
-var trainingOps = joined(activationGrads, lossGrads, normGrads, indexGrads, convGrads, rnnGrads, trainingTools)
+var trainingOps = joined(activationGrads, lossGrads, normGrads, indexGrads, convGrads, rnnGrads, trainingTools, upstreamOptimizers)
 
 const microsoft = "com.microsoft"
 
