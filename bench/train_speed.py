@@ -90,7 +90,9 @@ def main():
         data = os.path.join(tmp, "data.npz")
         random_data(data, a.task)
         for r in range(a.rounds):
-            torch_ms = torch_round(data, a.task, a.steps, a.threads)
+            # In a process of its own, whose threads do not wait beside ninox.
+            code = "import sys; sys.path.insert(0, %r); import train_speed as t; print(t.torch_round(%r, %r, %d, %d))" % (HERE, data, a.task, a.steps, a.threads)
+            torch_ms = float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout)
             ninox_ms = ninox_round(a.ninox, data, a.task, a.steps, a.threads, a.workers)
             ratios.append(ninox_ms / torch_ms)
             torch_best, ninox_best = min(torch_best, torch_ms), min(ninox_best, ninox_ms)
