@@ -170,10 +170,11 @@ func inferLoop(c *op.InferCtx) error {
 	for i := range states {
 		states[i] = typeOnly(c.In[2+i])
 	}
-	scalar := func(d onnxgraph.DType) *op.Fact {
-		return &op.Fact{Type: onnxgraph.TensorOf(d, onnxgraph.Shape{})}
-	}
-	states, out, err := iterate(c, g, []*op.Fact{scalar(onnxgraph.Int64), scalar(onnxgraph.Bool)}, states, nil, 1)
+	iteration := &op.Fact{Type: onnxgraph.TensorOf(onnxgraph.Int64, onnxgraph.Shape{})}
+	// Where the body runs, its condition holds.
+	condition := &op.Fact{Type: onnxgraph.TensorOf(onnxgraph.Bool, onnxgraph.Shape{})}
+	condition.Const = tensorOf(condition, []int64{1}, []float64{1})
+	states, out, err := iterate(c, g, []*op.Fact{iteration, condition}, states, nil, 1)
 	if err != nil {
 		return err
 	}
