@@ -32,6 +32,7 @@ var wideOps = joined(
 	spatials,
 	signals,
 	texts,
+	contribOps,
 	classicalOps,
 	trainingOps,
 )
