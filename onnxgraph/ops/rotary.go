@@ -67,7 +67,15 @@ func flowRotary(c op.FlowCtx, at rotaryInputs) error {
 	}
 	c.Fix(x.position, "angles depend on the position")
 	for i := 1; i < len(c.Node().Inputs); i++ {
-		fixAll(c, "angles depend on the position", i)
+		fact := c.InFact(i)
+		perSample := i == at.positions && fact.Rank() == 2 || fact.Rank() == 3
+		for a := range max(fact.Rank(), 0) {
+			if a == 0 && perSample {
+				link(c, c.In(i, 0), x.batch)
+				continue
+			}
+			c.Fix(c.In(i, a), "angles depend on the position")
+		}
 	}
 	return nil
 }

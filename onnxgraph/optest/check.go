@@ -34,6 +34,9 @@ func Check(t *testing.T, engine *ort.Engine, reg *op.Registry, row Row) {
 		t.Errorf("shapes: %v", err)
 		return
 	}
+	if err := c.flow(); err != nil {
+		t.Errorf("axis flow (seed %d): %v", c.seed, err)
+	}
 	if row.opset() >= leastGradOpset && (def.Grad.Rule() != nil || def.Grad.Refusal() == op.FromLowering.Refusal()) {
 		if err := c.gradient(); err != nil {
 			t.Errorf("gradient (seed %d): %v", c.seed, err)

@@ -2,7 +2,8 @@
 // of rows {operator, opset, attributes, inputs, reason}.
 //
 // For each row it executes the operator and checks that inferred types and
-// shapes are those of the results, that the gradient rule agrees with finite
+// shapes are those of the results, that axes which the flow rule ties together
+// or leaves free can be permuted, that the gradient rule agrees with finite
 // differences along a random direction (in double where kernels exist), that
 // the gradient is the same where extents are symbols, and that the
 // lowering computes the same.

@@ -52,7 +52,7 @@ func (c *checker) lowering() error {
 
 func compareTensors(want, got *onnxgraph.Tensor) error {
 	if want.DType != got.DType || !slices.Equal(want.Dims, got.Dims) {
-		return fmt.Errorf("%s%v by the operator, %s%v by its lowering", want.DType, want.Dims, got.DType, got.Dims)
+		return fmt.Errorf("%s%v expected, got %s%v", want.DType, want.Dims, got.DType, got.Dims)
 	}
 	a, err := want.AsDoubles()
 	if err != nil {
@@ -68,7 +68,7 @@ func compareTensors(want, got *onnxgraph.Tensor) error {
 	}
 	for i := range a {
 		if !(math.Abs(a[i]-b[i]) <= lowerTol*scale) && !(math.IsNaN(a[i]) && math.IsNaN(b[i])) {
-			return fmt.Errorf("element %d is %.9g by the operator, %.9g by its lowering", i, a[i], b[i])
+			return fmt.Errorf("element %d: expected %.9g, got %.9g", i, a[i], b[i])
 		}
 	}
 	return nil
