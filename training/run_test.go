@@ -202,7 +202,7 @@ func TestKilled(t *testing.T) {
 	mustRun(t, whole)
 	dir := filepath.Join(t.TempDir(), "killed")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$", "-test.timeout=2m")
-	cmd.Env = append(os.Environ(), killedRun+"="+dir)
+	cmd.Env = append(os.Environ(), killedRun+"="+dir, "TMPDIR="+t.TempDir()) // a killed test leaves its folders
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -384,7 +384,7 @@ func TestLockOfDeadProcess(t *testing.T) {
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestLockOfDeadProcess$")
-	cmd.Env = append(os.Environ(), "NINOX_TEST_LOCK="+path)
+	cmd.Env = append(os.Environ(), "NINOX_TEST_LOCK="+path, "TMPDIR="+t.TempDir()) // a killed test leaves its folders
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
