@@ -149,8 +149,11 @@ func castOf(r RunRecord, n Nowcast, color int) castRow {
 	if n.LossAfter != nil {
 		c.After = fmt.Sprintf("%.4f", *n.LossAfter)
 	}
-	if !n.Accepted {
+	switch t := n.Trial; {
+	case !n.Accepted:
 		c.Outcome = "undone: " + n.Reason
+	case t != nil:
+		c.Outcome = fmt.Sprintf("kept: mean training loss %.4f → %.4f in %d steps", t.Before, t.After, t.Steps)
 	}
 	return c
 }
