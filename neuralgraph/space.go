@@ -239,24 +239,33 @@ func (s *space) split(k kind, c *class, dims ...onnxgraph.Dim) []*class {
 	return parts
 }
 
-// alignProducts unifies two lists of factors with the same product.
-func (s *space) alignProducts(x, y []*class) bool {
+// alignEnds unifies the parts that two lists of parts of the same whole share at
+// both ends and returns the rest. done says that nothing is left to align, ok
+// whether that went well.
+func (s *space) alignEnds(k kind, x, y []*class) (restX, restY []*class, done, ok bool) {
 	for len(x) > 0 && len(y) > 0 && s.same(x[0], y[0]) {
 		s.unify(x[0], y[0])
-		x, y = reflat(product, x[1:]), reflat(product, y[1:])
+		x, y = reflat(k, x[1:]), reflat(k, y[1:])
 	}
 	for len(x) > 0 && len(y) > 0 && s.same(x[len(x)-1], y[len(y)-1]) {
 		s.unify(x[len(x)-1], y[len(y)-1])
-		x, y = reflat(product, x[:len(x)-1]), reflat(product, y[:len(y)-1])
+		x, y = reflat(k, x[:len(x)-1]), reflat(k, y[:len(y)-1])
 	}
 	switch {
-	case len(x) == 0 && len(y) == 0:
-		return true
 	case len(x) == 0 || len(y) == 0:
-		return false
+		return x, y, true, len(x) == len(y)
 	case len(x) == 1 || len(y) == 1:
-		s.unify(s.compose(product, x), s.compose(product, y))
-		return true
+		s.unify(s.compose(k, x), s.compose(k, y))
+		return x, y, true, true
+	}
+	return x, y, false, false
+}
+
+// alignProducts unifies two lists of factors with the same product.
+func (s *space) alignProducts(x, y []*class) bool {
+	x, y, done, ok := s.alignEnds(product, x, y)
+	if done {
+		return ok
 	}
 	// Both have several factors: split the larger one at the front, or where
 	// that is not known, at the back.
@@ -297,22 +306,9 @@ func (s *space) splitEnds(x, y []*class, first bool) bool {
 
 // alignConcats unifies two lists of segments of the same whole.
 func (s *space) alignConcats(x, y []*class) bool {
-	for len(x) > 0 && len(y) > 0 && s.same(x[0], y[0]) {
-		s.unify(x[0], y[0])
-		x, y = reflat(concat, x[1:]), reflat(concat, y[1:])
-	}
-	for len(x) > 0 && len(y) > 0 && s.same(x[len(x)-1], y[len(y)-1]) {
-		s.unify(x[len(x)-1], y[len(y)-1])
-		x, y = reflat(concat, x[:len(x)-1]), reflat(concat, y[:len(y)-1])
-	}
-	switch {
-	case len(x) == 0 && len(y) == 0:
-		return true
-	case len(x) == 0 || len(y) == 0:
-		return false
-	case len(x) == 1 || len(y) == 1:
-		s.unify(s.compose(concat, x), s.compose(concat, y))
-		return true
+	x, y, done, ok := s.alignEnds(concat, x, y)
+	if done {
+		return ok
 	}
 	p, q := x[0].dim, y[0].dim
 	switch {
