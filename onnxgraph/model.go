@@ -171,6 +171,20 @@ func (n *Node) Op() string {
 	return n.Domain + ":" + n.OpType
 }
 
+// Label names the node in messages and derived names: its name, else its first
+// output, else its operator.
+func (n *Node) Label() string {
+	if n.Name != "" {
+		return n.Name
+	}
+	for _, o := range n.Outputs {
+		if o != "" {
+			return o
+		}
+	}
+	return n.OpType
+}
+
 // Function is a model-local function (FunctionProto).
 type Function struct {
 	Name      string

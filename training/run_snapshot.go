@@ -88,7 +88,7 @@ func (s *snapshot) write(dir string) error {
 	if err := writeState(filepath.Join(sub, name), all, map[string]string{snapshotKey: string(meta)}); err != nil {
 		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
 	}
-	sum, err := fileHash(filepath.Join(sub, name))
+	sum, err := FileHash(filepath.Join(sub, name))
 	if err == nil {
 		err = writeBytes(filepath.Join(sub, latestFile), []byte(name+" "+sum+"\n"))
 	}
@@ -98,8 +98,8 @@ func (s *snapshot) write(dir string) error {
 	return pruneSnapshots(sub, name)
 }
 
-// fileHash is the SHA-256 of a file, in hexadecimal.
-func fileHash(path string) (string, error) {
+// FileHash is the SHA-256 of a file, in hexadecimal.
+func FileHash(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -143,7 +143,7 @@ func readSnapshot(dir string) (*snapshot, error) {
 	}
 	path := filepath.Join(sub, filepath.Base(fields[0]))
 	if len(fields) > 1 {
-		sum, err := fileHash(path)
+		sum, err := FileHash(path)
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint: %w", err)
 		}

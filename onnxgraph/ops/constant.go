@@ -19,7 +19,7 @@ var constantNode = &op.Def{
 			c.Set(0, a.Sparse.Values.DType, onnxgraph.StaticShape(a.Sparse.Dims...))
 			return nil
 		}
-		t := ConstantValue(c.Node)
+		t := op.ConstantValue(c.Node)
 		if t == nil {
 			return c.Errorf("value", "missing, expected one of value, value_int, value_ints, value_float, value_floats, value_string, value_strings, sparse_value")
 		}
@@ -30,30 +30,6 @@ var constantNode = &op.Def{
 	// A constant is no parameter; what it is used for decides about its axes.
 	Flow: op.Flows(func(c op.FlowCtx) error { return nil }),
 	Grad: op.ZeroGrad, Lower: op.Primitive,
-}
-
-// ConstantValue is the dense tensor that a Constant node holds, nil where it
-// has none.
-func ConstantValue(n *onnxgraph.Node) *onnxgraph.Tensor {
-	for _, a := range n.Attrs {
-		switch a.Name {
-		case "value":
-			return a.T
-		case "value_float":
-			return onnxgraph.Scalar("", a.F)
-		case "value_floats":
-			return onnxgraph.Floats("", []int64{int64(len(a.Floats))}, a.Floats)
-		case "value_int":
-			return onnxgraph.Int64s("", []int64{}, []int64{a.I})
-		case "value_ints":
-			return onnxgraph.Vector("", a.Ints...)
-		case "value_string":
-			return &onnxgraph.Tensor{DType: onnxgraph.String, Dims: []int64{}, Strings: [][]byte{a.S}}
-		case "value_strings":
-			return &onnxgraph.Tensor{DType: onnxgraph.String, Dims: []int64{int64(len(a.Strings))}, Strings: a.Strings}
-		}
-	}
-	return nil
 }
 
 var constantOfShape = &op.Def{

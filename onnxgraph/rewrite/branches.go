@@ -85,7 +85,7 @@ func decided(n *onnxgraph.Node, facts *infer.Result) *onnxgraph.Graph {
 // splice returns the nodes of a branch in place of the node, under names that
 // are new to g; initializers of the branch move to g.
 func (b *brancher) splice(g *onnxgraph.Graph, n *onnxgraph.Node, branch *onnxgraph.Graph) ([]*onnxgraph.Node, error) {
-	r := &binding{names: b.names, prefix: label(n) + "/", values: map[string]string{"": ""}}
+	r := &binding{names: b.names, prefix: n.Label() + "/", values: map[string]string{"": ""}}
 	probe := onnxgraph.Node{Attrs: []*onnxgraph.Attribute{onnxgraph.GraphAttr("branch", branch)}}
 	for _, outer := range probe.Captured() {
 		r.values[outer] = outer

@@ -33,7 +33,7 @@ type checker struct {
 }
 
 func (c *checker) report(n *onnxgraph.Node, attr, format string, args ...any) {
-	c.found = append(c.found, &op.NodeError{Stage: "check", Node: label(n), Op: n.Op(), Opset: c.model.OpsetVersion(n.Domain), Attr: attr, Msg: fmt.Sprintf(format, args...)})
+	c.found = append(c.found, &op.NodeError{Stage: "check", Node: n.Label(), Op: n.Op(), Opset: c.model.OpsetVersion(n.Domain), Attr: attr, Msg: fmt.Sprintf(format, args...)})
 }
 
 // scope holds the values that one graph has defined so far.

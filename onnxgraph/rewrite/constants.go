@@ -66,21 +66,5 @@ func constantTensor(n *onnxgraph.Node) *onnxgraph.Tensor {
 	if n.Domain != "" || n.OpType != "Constant" || len(n.Attrs) != 1 || n.Output(0) == "" {
 		return nil
 	}
-	switch a := n.Attrs[0]; a.Name {
-	case "value":
-		return a.T
-	case "value_float":
-		return onnxgraph.Scalar("", a.F)
-	case "value_floats":
-		return onnxgraph.Floats("", []int64{int64(len(a.Floats))}, a.Floats)
-	case "value_int":
-		return onnxgraph.Int64s("", []int64{}, []int64{a.I})
-	case "value_ints":
-		return onnxgraph.Vector("", a.Ints...)
-	case "value_string":
-		return &onnxgraph.Tensor{DType: onnxgraph.String, Dims: []int64{}, Strings: [][]byte{a.S}}
-	case "value_strings":
-		return &onnxgraph.Tensor{DType: onnxgraph.String, Dims: []int64{int64(len(a.Strings))}, Strings: a.Strings}
-	}
-	return nil
+	return op.ConstantValue(n)
 }

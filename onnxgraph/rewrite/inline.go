@@ -69,7 +69,7 @@ func (in *inliner) nodes(nodes []*onnxgraph.Node, stack []string) ([]*onnxgraph.
 			continue
 		}
 		if slices.Contains(stack, key) {
-			return nil, fmt.Errorf("node %q: function %s calls itself", label(n), strings.Join(append(stack, key), " → "))
+			return nil, fmt.Errorf("node %q: function %s calls itself", n.Label(), strings.Join(append(stack, key), " → "))
 		}
 		body, err := in.call(n, f, key)
 		if err != nil {
@@ -88,12 +88,12 @@ func (in *inliner) nodes(nodes []*onnxgraph.Node, stack []string) ([]*onnxgraph.
 // parameters bound.
 func (in *inliner) call(n *onnxgraph.Node, f *onnxgraph.Function, key string) ([]*onnxgraph.Node, error) {
 	if len(n.Inputs) > len(f.Inputs) || len(n.Outputs) > len(f.Outputs) {
-		return nil, fmt.Errorf("node %q: %d inputs and %d outputs, but function %s has %d and %d", label(n), len(n.Inputs), len(n.Outputs), key, len(f.Inputs), len(f.Outputs))
+		return nil, fmt.Errorf("node %q: %d inputs and %d outputs, but function %s has %d and %d", n.Label(), len(n.Inputs), len(n.Outputs), key, len(f.Inputs), len(f.Outputs))
 	}
 	if err := in.importOpsets(n, f, key); err != nil {
 		return nil, err
 	}
-	b := &binding{names: in.names, prefix: label(n) + "/", values: map[string]string{"": ""}, attrs: map[string]*onnxgraph.Attribute{}}
+	b := &binding{names: in.names, prefix: n.Label() + "/", values: map[string]string{"": ""}, attrs: map[string]*onnxgraph.Attribute{}}
 	for i, name := range f.Inputs {
 		b.values[name] = n.Input(i)
 	}
@@ -119,7 +119,7 @@ func (in *inliner) call(n *onnxgraph.Node, f *onnxgraph.Function, key string) ([
 	for _, inner := range f.Nodes {
 		c := inner.Clone()
 		if err := b.node(c); err != nil {
-			return nil, fmt.Errorf("node %q: function %s: %w", label(n), key, err)
+			return nil, fmt.Errorf("node %q: function %s: %w", n.Label(), key, err)
 		}
 		body = append(body, c)
 	}
@@ -143,7 +143,7 @@ func (in *inliner) importOpsets(n *onnxgraph.Node, f *onnxgraph.Function, key st
 				continue
 			}
 			if def := in.reg.For(inner); def == nil || def.Since(have) != def.Since(o.Version) {
-				return fmt.Errorf("node %q: function %s uses %s of opset %d, which differs from that of the model's opset %d", label(n), key, inner.Op(), o.Version, have)
+				return fmt.Errorf("node %q: function %s uses %s of opset %d, which differs from that of the model's opset %d", n.Label(), key, inner.Op(), o.Version, have)
 			}
 		}
 	}
@@ -189,7 +189,7 @@ func (b *binding) all(names []string) {
 }
 
 func (b *binding) node(n *onnxgraph.Node) error {
-	name := label(n)
+	name := n.Label()
 	b.all(n.Inputs)
 	b.all(n.Outputs)
 	n.Name = b.names.take(b.prefix + name)
@@ -204,7 +204,7 @@ func (b *binding) node(n *onnxgraph.Node) error {
 			continue // not set by the caller: the operator's own default holds
 		}
 		if given.Type != a.Type {
-			return fmt.Errorf("node %q, attribute %q: the call gives %q the wrong type", label(n), a.Name, a.RefAttr)
+			return fmt.Errorf("node %q, attribute %q: the call gives %q the wrong type", n.Label(), a.Name, a.RefAttr)
 		}
 		c := *given
 		c.Name = a.Name

@@ -75,11 +75,11 @@ func (l *lister) split(n *onnxgraph.Node, replaced map[*onnxgraph.Node][]*onnxgr
 		places[r] = i
 	}
 	for i := range parts {
-		parts[i] = l.names.take(fmt.Sprintf("%s/part_%d", label(n), i))
+		parts[i] = l.names.take(fmt.Sprintf("%s/part_%d", n.Label(), i))
 	}
 	node := &onnxgraph.Node{Name: n.Name, OpType: "Split", Inputs: []string{n.Input(0)}, Outputs: parts, Attrs: []*onnxgraph.Attribute{onnxgraph.IntAttr("axis", axis)}}
 	if l.model.OpsetVersion("") >= 13 {
-		t := onnxgraph.Vector(l.names.take(label(n)+"/sizes"), sizes...)
+		t := onnxgraph.Vector(l.names.take(n.Label()+"/sizes"), sizes...)
 		l.model.Graph.Initializers = append(l.model.Graph.Initializers, t)
 		node.Inputs = append(node.Inputs, t.Name)
 	} else {
@@ -104,7 +104,7 @@ func (l *lister) take(r *onnxgraph.Node, part string, axis int64, drops bool) *o
 		out.Attrs = []*onnxgraph.Attribute{onnxgraph.IntsAttr("axes", axis)}
 		return out
 	}
-	t := onnxgraph.Vector(l.names.take(label(r)+"/axes"), axis)
+	t := onnxgraph.Vector(l.names.take(r.Label()+"/axes"), axis)
 	l.model.Graph.Initializers = append(l.model.Graph.Initializers, t)
 	out.Inputs = append(out.Inputs, t.Name)
 	return out

@@ -77,7 +77,7 @@ func lowerGraph(e *Emitter, g *onnxgraph.Graph, facts *infer.Result, reg *op.Reg
 // Lower runs one lowering rule and returns the nodes that replace n; they
 // produce n's outputs under the same names.
 func (e *Emitter) Lower(n *onnxgraph.Node, def *op.Def) ([]*onnxgraph.Node, error) {
-	e.Prefix = label(n) + "/"
+	e.Prefix = n.Label() + "/"
 	e.Emitted = nil
 	c := &lowerCtx{Emitter: e, node: n, set: map[int]string{}}
 	if err := def.Lower.Rule()(c); err != nil {
@@ -117,7 +117,7 @@ func (e *Emitter) Lower(n *onnxgraph.Node, def *op.Def) ([]*onnxgraph.Node, erro
 		substitute(s.Inputs, rename)
 		substitute(s.Outputs, rename)
 		if err := e.Facts.Add(s); err != nil {
-			return nil, fmt.Errorf("%s: lowering of %q: %w", e.Stage, label(n), err)
+			return nil, fmt.Errorf("%s: lowering of %q: %w", e.Stage, n.Label(), err)
 		}
 	}
 	for out, f := range known {
@@ -141,5 +141,5 @@ func (c *lowerCtx) HasO(i int) bool          { return c.node.Output(i) != "" }
 func (c *lowerCtx) SetO(i int, value string) { c.set[i] = value }
 
 func (c *lowerCtx) Errorf(format string, args ...any) error {
-	return &op.NodeError{Stage: "lower", Node: label(c.node), Op: c.node.Op(), Opset: c.Model.OpsetVersion(c.node.Domain), Msg: fmt.Sprintf(format, args...)}
+	return &op.NodeError{Stage: "lower", Node: c.node.Label(), Op: c.node.Op(), Opset: c.Model.OpsetVersion(c.node.Domain), Msg: fmt.Sprintf(format, args...)}
 }

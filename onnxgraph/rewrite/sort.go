@@ -65,7 +65,7 @@ func sortGraph(g *onnxgraph.Graph) (bool, error) {
 			switch {
 			case !ok || state[p] == done:
 			case state[p] == open:
-				return false, fmt.Errorf("node %q: input %q depends on the node itself", label(g.Nodes[top.node]), name)
+				return false, fmt.Errorf("node %q: input %q depends on the node itself", g.Nodes[top.node].Label(), name)
 			default:
 				state[p] = open
 				stack = append(stack, frame{p, g.Nodes[p].Reads()})

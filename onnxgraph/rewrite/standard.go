@@ -103,19 +103,6 @@ func (f *freshNames) take(name string) string {
 	return candidate
 }
 
-// label names a node in messages and derived names.
-func label(n *onnxgraph.Node) string {
-	if n.Name != "" {
-		return n.Name
-	}
-	for _, o := range n.Outputs {
-		if o != "" {
-			return o
-		}
-	}
-	return n.OpType
-}
-
 // substitute replaces names as the map says.
 func substitute(names []string, by map[string]string) {
 	for i, s := range names {

@@ -98,7 +98,7 @@ func analyse(g *onnxgraph.Graph, reg *op.Registry, facts Facts, o Options) *anal
 			continue
 		}
 		if reason := refuses(reg.For(n), n, a.active); reason != "" {
-			a.blocked = append(a.blocked, Blocker{nodeLabel(n), n.Op(), reason, upstream(g, n, o.Wrt, a.active)})
+			a.blocked = append(a.blocked, Blocker{n.Label(), n.Op(), reason, upstream(g, n, o.Wrt, a.active)})
 		}
 	}
 	return a
@@ -158,17 +158,4 @@ func anyOf(names []string, set map[string]bool) bool {
 		}
 	}
 	return false
-}
-
-// nodeLabel names a node in messages and derived names.
-func nodeLabel(n *onnxgraph.Node) string {
-	if n.Name != "" {
-		return n.Name
-	}
-	for _, o := range n.Outputs {
-		if o != "" {
-			return o
-		}
-	}
-	return n.OpType
 }

@@ -134,7 +134,7 @@ func (e *engine) backward(a *analysis, o Options) error {
 		if !flows {
 			continue
 		}
-		e.Prefix = nodeLabel(n) + "_Grad/"
+		e.Prefix = n.Label() + "_Grad/"
 		if err := e.reg.For(n).Grad.Rule()(c); err != nil {
 			errs = append(errs, err)
 			continue

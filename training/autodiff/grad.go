@@ -64,7 +64,7 @@ func (c *gradCtx) Output(i int) string {
 	for len(n.Outputs) <= i {
 		n.Outputs = append(n.Outputs, "")
 	}
-	n.Outputs[i] = c.Fresh(fmt.Sprintf("%s_out%d", nodeLabel(c.node), i))
+	n.Outputs[i] = c.Fresh(fmt.Sprintf("%s_out%d", c.node.Label(), i))
 	if err := c.Facts.Add(&n); err != nil {
 		c.errs = append(c.errs, c.Errorf("naming output %d: %v", i, err))
 	}
@@ -74,7 +74,7 @@ func (c *gradCtx) Output(i int) string {
 }
 
 func (c *gradCtx) Errorf(format string, args ...any) error {
-	return &op.NodeError{Stage: "grad", Node: nodeLabel(c.node), Op: c.node.Op(), Opset: c.Model.OpsetVersion(c.node.Domain), Msg: fmt.Sprintf(format, args...)}
+	return &op.NodeError{Stage: "grad", Node: c.node.Label(), Op: c.node.Op(), Opset: c.Model.OpsetVersion(c.node.Domain), Msg: fmt.Sprintf(format, args...)}
 }
 
 // reduceTo sums a gradient over the axes along which input was broadcast, so

@@ -2,11 +2,7 @@ package accelerate
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 
 	"ninox/cmd/internal/app"
@@ -65,7 +61,7 @@ func (o *options) network(engine *ort.Engine, j *job.Job, record map[string]any)
 	if want := map[string]string{nino.VariantGNN: methodNino, nino.VariantMLP: methodWNN}[w.Variant]; o.Method != want {
 		return nil, app.Usagef("--method %s: the weights in %s are for %s", o.Method, o.Weights, want)
 	}
-	hash, err := fileHash(o.Weights)
+	hash, err := training.FileHash(o.Weights)
 	if err != nil {
 		return nil, err
 	}
@@ -97,18 +93,4 @@ func graphOf(art *training.Artifacts) (*neuralgraph.NiNo, error) {
 		names[i] = p.Name
 	}
 	return g.NiNo(names)
-}
-
-// fileHash is the SHA-256 of a file in hexadecimal.
-func fileHash(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
