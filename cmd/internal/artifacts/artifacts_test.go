@@ -1,8 +1,6 @@
 package artifacts
 
 import (
-	"bytes"
-	"context"
 	"reflect"
 	"strings"
 	"testing"
@@ -10,20 +8,13 @@ import (
 	"github.com/spf13/pflag"
 
 	"ninox/cmd/internal/app"
+	"ninox/cmd/internal/apptest"
 )
 
 // parse runs the command with a run function that only records its options.
 func parse(t *testing.T, args ...string) (options, error) {
 	t.Helper()
-	var got options
-	cmd := newCommand(&app.App{}, func(_ context.Context, _ *app.App, o options) error {
-		got = o
-		return nil
-	})
-	cmd.SetArgs(args)
-	cmd.SetOut(&bytes.Buffer{})
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	return got, cmd.ExecuteContext(context.Background())
+	return apptest.Parse(t, &app.App{}, newCommand, args...)
 }
 
 func TestFlags(t *testing.T) {

@@ -1,8 +1,6 @@
 package graph
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"reflect"
 	"strings"
@@ -11,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ninox/cmd/internal/app"
+	"ninox/cmd/internal/apptest"
 	"ninox/neuralgraph/certify"
 	"ninox/onnxgraph"
 )
@@ -18,15 +17,7 @@ import (
 // parse runs the command with a run function that only records its options.
 func parse(t *testing.T, a *app.App, args ...string) (options, error) {
 	t.Helper()
-	var got options
-	cmd := newCommand(a, func(_ context.Context, _ *app.App, o options) error {
-		got = o
-		return nil
-	})
-	cmd.SetArgs(args)
-	cmd.SetOut(&bytes.Buffer{})
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	return got, cmd.ExecuteContext(context.Background())
+	return apptest.Parse(t, a, newCommand, args...)
 }
 
 func TestFlags(t *testing.T) {

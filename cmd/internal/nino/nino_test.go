@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ninox/cmd/internal/app"
+	"ninox/cmd/internal/apptest"
 	"ninox/internal/testenv"
 	"ninox/neuralgraph"
 	"ninox/nino"
@@ -27,15 +28,7 @@ import (
 // parse runs a command whose run function only records its options.
 func parse[O any](t *testing.T, make func(*app.App, func(context.Context, *app.App, O) error) *cobra.Command, args ...string) (O, error) {
 	t.Helper()
-	var got O
-	cmd := make(&app.App{}, func(_ context.Context, _ *app.App, o O) error {
-		got = o
-		return nil
-	})
-	cmd.SetArgs(args)
-	cmd.SetOut(&bytes.Buffer{})
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	return got, cmd.ExecuteContext(t.Context())
+	return apptest.Parse(t, &app.App{}, make, args...)
 }
 
 // flagTest is a flag's value and what it leads to.

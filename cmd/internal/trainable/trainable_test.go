@@ -1,14 +1,13 @@
 package trainable
 
 import (
-	"bytes"
-	"context"
 	"reflect"
 	"testing"
 
 	"github.com/spf13/pflag"
 
 	"ninox/cmd/internal/app"
+	"ninox/cmd/internal/apptest"
 	"ninox/cmd/internal/job"
 	"ninox/onnxgraph"
 )
@@ -16,15 +15,7 @@ import (
 // parse runs the command with a run function that only records its options.
 func parse(t *testing.T, args ...string) (options, error) {
 	t.Helper()
-	var got options
-	cmd := newCommand(&app.App{}, func(_ context.Context, _ *app.App, o options) error {
-		got = o
-		return nil
-	})
-	cmd.SetArgs(args)
-	cmd.SetOut(&bytes.Buffer{})
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	return got, cmd.ExecuteContext(context.Background())
+	return apptest.Parse(t, &app.App{}, newCommand, args...)
 }
 
 // The flags are those of job.ModelOptions, tested with train and artifacts;
