@@ -336,7 +336,11 @@ func fits(t onnxgraph.Type, v *Value) bool {
 		return true
 	case t.Kind == onnxgraph.OptionalKind && t.Elem != nil:
 		return fits(*t.Elem, v)
-	case t.Kind != onnxgraph.TensorKind || t.DType != v.dtype:
+	case t.Kind != v.Kind():
+		return false
+	case t.Kind == onnxgraph.SequenceKind:
+		return t.Elem == nil || !slices.ContainsFunc(v.elems, func(e *Value) bool { return !fits(*t.Elem, e) })
+	case t.DType != v.dtype:
 		return false
 	case t.Shape == nil:
 		return true
@@ -371,7 +375,9 @@ func (s *Session) receive(names []string, handles []capi.Handle) (map[string]*Va
 		if err != nil && first == nil {
 			first = &ValueError{Session: s.name, Kind: "output", Name: names[i], Got: err.Error()}
 		}
-		out[names[i]] = v
+		if v != nil {
+			out[names[i]] = v
+		}
 	}
 	if first != nil {
 		return nil, first

@@ -167,24 +167,6 @@ func TestRuntimeMessages(t *testing.T) {
 	}
 }
 
-// TestSequence runs a model whose output is no tensor.
-func TestSequence(t *testing.T) {
-	b := onnxgraph.NewBuilder("parts", 17)
-	y := b.Op("SplitToSequence", []string{b.Input("x", onnxgraph.Float, onnxgraph.StaticShape(2))})
-	elem := onnxgraph.TensorOf(onnxgraph.Float, nil)
-	b.Graph().Outputs = []*onnxgraph.Value{{Name: y, Type: onnxgraph.Type{Kind: onnxgraph.SequenceKind, Elem: &elem}}}
-	m, err := b.Model()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = newSession(t, m).Run(context.Background(), map[string]*ort.Value{"x": floats(t, []int64{2}, 1, 2)})
-	want := ort.ValueError{Session: "parts", Kind: "output", Name: y, Got: "a sequence; only tensors can be exchanged"}
-	var got *ort.ValueError
-	if !errors.As(err, &got) || *got != want {
-		t.Errorf("error %v, want %v", err, &want)
-	}
-}
-
 // TestInputWithDefault runs a model whose input y is an initializer as well.
 func TestInputWithDefault(t *testing.T) {
 	m := addModel(t)

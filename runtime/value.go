@@ -16,11 +16,13 @@ import (
 	"ninox/runtime/internal/capi"
 )
 
-// Value is a tensor to be given to a session or received from one. Its elements
-// lie in Go memory, which stays valid after Close. Reading it while a run
-// writes it is a race, as with any slice.
+// Value is a tensor, sequence or map to be given to a session or received from
+// one. The elements of tensors lie in Go memory, which stays valid after Close.
+// Reading it while a run writes it is a race, as with any slice.
 type Value struct {
-	dtype   onnxgraph.DType
+	kind    onnxgraph.TypeKind // the zero value is a tensor
+	elems   []*Value           // of a sequence; keys and values of a map
+	dtype   onnxgraph.DType    // of a map: that of its keys
 	dims    []int64
 	data    []byte   // the elements as the library has them; nil for strings
 	strings [][]byte // the elements of a tensor of strings
@@ -171,8 +173,11 @@ func (v *Value) Floats() []float32 { return v.floats }
 // Int64s is the memory of an int64 value, nil for other types.
 func (v *Value) Int64s() []int64 { return v.int64s }
 
-// Tensor copies the value to a tensor of the given name.
+// Tensor copies the value to a tensor of the given name; nil for sequences and maps.
 func (v *Value) Tensor(name string) *onnxgraph.Tensor {
+	if v.Kind() != onnxgraph.TensorKind {
+		return nil
+	}
 	t := &onnxgraph.Tensor{Name: name, DType: v.dtype, Dims: append([]int64{}, v.dims...)}
 	if v.dtype == onnxgraph.String {
 		t.Strings = make([][]byte, len(v.strings))
@@ -186,9 +191,7 @@ func (v *Value) Tensor(name string) *onnxgraph.Tensor {
 }
 
 // String prints type and shape, e.g. "float[2,3]".
-func (v *Value) String() string {
-	return onnxgraph.TensorOf(v.dtype, onnxgraph.StaticShape(v.dims...)).String()
-}
+func (v *Value) String() string { return v.Type().String() }
 
 // Close frees what the library keeps for the value; its elements stay. A
 // value that is no longer referenced is closed by the garbage collector. A
@@ -214,9 +217,12 @@ func (v *Value) open() (capi.Handle, error) {
 		return v.handle, nil
 	}
 	var err error
-	if v.dtype == onnxgraph.String {
+	switch {
+	case v.kind != onnxgraph.NoType:
+		v.handle, err = v.newList()
+	case v.dtype == onnxgraph.String:
 		v.handle, err = capi.NewStrings(v.dims, v.strings)
-	} else {
+	default:
 		v.pinned(&v.pin)
 		v.handle, err = capi.NewTensor(elementType(v.dtype), v.dims, v.data)
 	}
@@ -261,10 +267,18 @@ func elementDType(t int) onnxgraph.DType {
 
 const capiFloat8E8M0 = 26
 
-// received copies an output of the library and frees it.
+// received copies an output of the library and frees it; nil where it is an
+// optional one that holds nothing.
 func received(h capi.Handle) (*Value, error) {
 	defer capi.FreeValue(h)
-	t, dims, err := capi.Describe(h)
+	kind, err := capi.Kind(h)
+	if err != nil || kind == capi.KindNone {
+		return nil, err
+	}
+	if _, ok := listKinds[kind]; ok {
+		return receivedList(h, kind)
+	}
+	t, dims, err := capi.Describe(h, kind)
 	if err != nil {
 		return nil, err
 	}

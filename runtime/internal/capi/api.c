@@ -20,6 +20,9 @@ enum {
   GET_VALUE_TYPE = 67,
   CREATE_CPU_MEMORY_INFO = 69,
   GET_DEFAULT_ALLOCATOR = 78,
+  GET_VALUE = 80,
+  GET_VALUE_COUNT = 81,
+  CREATE_VALUE = 82,
   RELEASE_STATUS = 93,
   RELEASE_VALUE = 96,
   RELEASE_RUN_OPTIONS = 97,
@@ -31,6 +34,7 @@ enum {
   RELEASE_BINDING = 135,
   BIND_INPUT = 136,
   BIND_OUTPUT = 137,
+  HAS_VALUE = 192,
 };
 
 static void *const *api;
@@ -79,6 +83,8 @@ void *value_strings(const char *const *texts, size_t n, const int64_t *dims, siz
   return status;
 }
 
+void *value_present(void *value, int *out) { return CALL(HAS_VALUE, (void *, int *), value, out); }
+
 void *value_kind(void *value, int *out) { return CALL(GET_VALUE_TYPE, (void *, int *), value, out); }
 
 void *value_info(void *value, int *type, size_t *rank, int64_t *dims, size_t max_rank) {
@@ -104,6 +110,19 @@ void *value_text(void *value, void *text, size_t bytes, size_t *offsets, size_t 
 }
 
 void value_free(void *value) { FREE(RELEASE_VALUE, value); }
+
+void *list_new(void *const *elems, size_t n, int kind, void **out) {
+  return CALL(CREATE_VALUE, (void *const *, size_t, int, void **), elems, n, kind, out);
+}
+
+void *list_count(void *value, size_t *out) { return CALL(GET_VALUE_COUNT, (void *, size_t *), value, out); }
+
+void *list_element(void *value, int i, void **out) {
+  void *allocator;
+  void *status = CALL(GET_DEFAULT_ALLOCATOR, (void **), &allocator);
+  if (status != NULL) return status;
+  return CALL(GET_VALUE, (void *, int, void *, void **), value, i, allocator, out);
+}
 
 void *options_new(void **out) { return CALL(CREATE_RUN_OPTIONS, (void **), out); }
 

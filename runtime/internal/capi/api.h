@@ -25,12 +25,17 @@ void status_free(void *status);
 void *memory_cpu(void **out);
 void *value_over(void *memory, void *data, size_t bytes, const int64_t *dims, size_t rank, int type, void **out);
 void *value_strings(const char *const *texts, size_t n, const int64_t *dims, size_t rank, void **out);
+void *value_present(void *value, int *out);
 void *value_kind(void *value, int *out);
 void *value_info(void *value, int *type, size_t *rank, int64_t *dims, size_t max_rank);
 void *value_data(void *value, void **out);
 void *value_text_length(void *value, size_t *out);
 void *value_text(void *value, void *text, size_t bytes, size_t *offsets, size_t n);
 void value_free(void *value);
+
+void *list_new(void *const *elems, size_t n, int kind, void **out);
+void *list_count(void *value, size_t *out);
+void *list_element(void *value, int i, void **out);
 
 void *options_new(void **out);
 void *options_terminate(void *options, int on);

@@ -1,6 +1,6 @@
 // Package capi calls the part of ONNX Runtime's C API that the Go binding
 // leaves out: tensors of rank zero, of no elements and of every element type,
-// outputs whose memory is copied once, runs of a binding that can be cancelled,
+// sequences and maps of them, outputs whose memory is copied once, runs of a binding that can be cancelled,
 // and the list of providers.
 //
 // Handles are addresses of objects of the library. They mean nothing to the
@@ -22,11 +22,17 @@ import (
 // Handle is an object of the library.
 type Handle unsafe.Pointer
 
-// Kinds of values (ONNXType in the C API).
-const KindTensor = 1
+// Kinds of values (ONNXType in the C API). KindNone is an optional value that
+// holds nothing.
+const (
+	KindNone     = 0
+	KindTensor   = 1
+	KindSequence = 2
+	KindMap      = 3
+)
 
-// kinds names what is not a tensor.
-var kinds = map[int]string{2: "sequence", 3: "map", 4: "opaque value", 5: "sparse tensor", 6: "optional"}
+// kinds names the values that cannot be exchanged.
+var kinds = map[int]string{4: "an opaque value", 5: "a sparse tensor", 6: "an optional"}
 
 // memory describes host memory to the library.
 var memory unsafe.Pointer
@@ -115,15 +121,44 @@ func FreeValue(v Handle) { C.value_free(unsafe.Pointer(v)) }
 // maxRank bounds the shapes that Describe reads.
 const maxRank = 64
 
-// Describe returns the element type and shape of a tensor, an error where v is
-// something else.
-func Describe(v Handle) (dtype int, dims []int64, err error) {
-	var kind C.int
-	if err := check(C.value_kind(unsafe.Pointer(v), &kind)); err != nil {
-		return 0, nil, err
+// Kind is the kind of a value.
+func Kind(v Handle) (int, error) {
+	var has, kind C.int
+	if err := check(C.value_present(unsafe.Pointer(v), &has)); err != nil || has == 0 {
+		return KindNone, err
 	}
+	err := check(C.value_kind(unsafe.Pointer(v), &kind))
+	return int(kind), err
+}
+
+// NewList makes a sequence of the elements, or a map of keys and values. It
+// shares them.
+func NewList(kind int, elems []Handle) (Handle, error) {
+	var out unsafe.Pointer
+	err := check(C.list_new((*unsafe.Pointer)(unsafe.Pointer(unsafe.SliceData(elems))), C.size_t(len(elems)), C.int(kind), &out))
+	return Handle(out), err
+}
+
+// Count is the number of elements of a sequence, 2 for a map.
+func Count(v Handle) (int, error) {
+	var n C.size_t
+	err := check(C.list_count(unsafe.Pointer(v), &n))
+	return int(n), err
+}
+
+// Element copies element i of a sequence; of a map, 0 are the keys and 1 the
+// values.
+func Element(v Handle, i int) (Handle, error) {
+	var out unsafe.Pointer
+	err := check(C.list_element(unsafe.Pointer(v), C.int(i), &out))
+	return Handle(out), err
+}
+
+// Describe returns the element type and shape of a value of the given kind, an
+// error where that is no tensor.
+func Describe(v Handle, kind int) (dtype int, dims []int64, err error) {
 	if kind != KindTensor {
-		return 0, nil, fmt.Errorf("a %s; only tensors can be exchanged", kinds[int(kind)])
+		return 0, nil, fmt.Errorf("%s; only tensors, sequences and maps can be exchanged", kinds[kind])
 	}
 	var t C.int
 	var rank C.size_t
