@@ -37,11 +37,7 @@ func newEdgesForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, 
 // prepare makes the inputs that follow from the graph.
 func (f *edgesForm) prepare(w *Weights, g *neuralgraph.NiNo, o Options) error {
 	n := f.plan.edges
-	index, types := make([]int64, 2*n), make([]int64, 0, n)
-	f.plan.each(func(e int, x *piece, i, j int) {
-		index[e], index[n+e] = int64(x.source.Node(i)), int64(x.target.Node(j))
-		types = append(types, int64(x.kind))
-	})
+	index, types := f.plan.lists()
 	var err error
 	if f.inputs[inTypes], err = ort.Int64Value([]int64{int64(n)}, types); err != nil {
 		return err
@@ -65,26 +61,6 @@ func (f *edgesForm) prepare(w *Weights, g *neuralgraph.NiNo, o Options) error {
 	}
 	f.inputs[inTokens], err = ort.Int64Value([]int64{int64(g.Nodes)}, tokens)
 	return err
-}
-
-// each visits every edge of the plan in order: number e, from source i to
-// target j of the piece.
-func (p *plan) each(visit func(e int, x *piece, i, j int)) {
-	e := 0
-	for n := range p.pieces {
-		x := &p.pieces[n]
-		for i := range x.source.Count {
-			if x.diagonal {
-				visit(e, x, i, i)
-				e++
-				continue
-			}
-			for j := range x.target.Count {
-				visit(e, x, i, j)
-				e++
-			}
-		}
-	}
 }
 
 func (f *edgesForm) predict(ctx context.Context, tr *trajectory, k int) error {

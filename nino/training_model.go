@@ -1,0 +1,319 @@
+package nino
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"ninox/neuralgraph"
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/weights"
+)
+
+// Names of the further inputs of the training model and of its output.
+const (
+	inWeight     = "weight"   // of each error
+	outForecast  = "forecast" // weighted
+	inTarget     = "target"   // weighted, the labels of training
+	initialScale = 0.02       // standard deviation of initial weights, as in the reference
+)
+
+// NewConfig is the paper's network of a variant and a width.
+func NewConfig(variant string, width int) (Config, error) {
+	c := Config{
+		Variant: variant, Width: width, Layers: 3, Context: 5, Horizons: 40, Taps: 9,
+		EdgeTypes: int(neuralgraph.EdgeSelfLoop) + 2, Positions: 8, Scaling: ScaleLayerwise,
+	}
+	switch {
+	case width < 1:
+		return c, fmt.Errorf("network: width %d, expected at least 1", width)
+	case variant == VariantMLP:
+		c.Layers, c.Taps, c.Positions = 4, 1, 0
+	case variant != VariantGNN:
+		return c, fmt.Errorf("network: variant %q, expected %q or %q", variant, VariantGNN, VariantMLP)
+	}
+	return c, nil
+}
+
+// Initial makes the weights with which meta-training starts: normal with
+// deviation 0.02, biases 0 (as the reference does).
+func Initial(c Config, seed uint64) (*Weights, error) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	set := &weights.Set{}
+	for _, s := range c.expected() {
+		dims, n := make([]int64, len(s.dims)), 1
+		for i, d := range s.dims {
+			dims[i] = int64(d)
+			n *= d
+		}
+		v := make([]float32, n)
+		if len(dims) > 1 {
+			for i := range v {
+				v[i] = float32(initialScale * rng.NormFloat64())
+			}
+		}
+		set.AddFloats(s.name, dims, v)
+	}
+	return NewWeights(set, nil)
+}
+
+// TrainingModel is the network as a model whose weights can be trained: the
+// tensors are initializers under their own names, nothing is multiplied out,
+// and all horizons are predicted at once. Inputs are those of EdgesModel
+// without k, of a disjoint union of graphs, and weight float [E, Taps·Horizons];
+// the output forecast float [E, Taps·Horizons] is weight·(newest scaled state +
+// prediction), number f·Horizons + (k−1). The mean absolute difference from
+// equally weighted targets is the paper's loss.
+func TrainingModel(w *Weights, opset int64) (*onnxgraph.Model, error) {
+	if opset < MinOpset || opset > MaxOpset {
+		return nil, fmt.Errorf("training model: opset %d, expected %d to %d", opset, MinOpset, MaxOpset)
+	}
+	t := &trainable{emitter: newEmitter("nino_training", opset), w: w}
+	for _, name := range w.Tensors.Names() {
+		tensor, err := weights.ToTensor(name, w.Tensors.Get(name))
+		if err != nil {
+			return nil, err
+		}
+		t.Init(tensor)
+	}
+	t.emit()
+	m, err := t.Model()
+	if err != nil {
+		return nil, err
+	}
+	return m, describe(m, w.Config, "training")
+}
+
+// trainable writes the training model.
+type trainable struct {
+	emitter
+	w *Weights
+}
+
+// layer is the linear layer of that name.
+func (t *trainable) layer(x, name string) string {
+	return t.Op("Gemm", []string{x, name + ".weight", name + ".bias"}, onnxgraph.IntAttr("transB", 1))
+}
+
+// columns cuts columns lo to hi out of x.
+func (t *trainable) columns(x string, lo, hi int) string {
+	return t.Op("Slice", []string{x, t.axes(int64(lo)), t.axes(int64(hi)), t.axes(1)})
+}
+
+func (t *trainable) emit() {
+	w := t.w
+	edges := onnxgraph.Sym("E")
+	outputs := int64(w.Taps * w.Horizons)
+	types := t.Input(inTypes, onnxgraph.Int64, onnxgraph.Shape{edges})
+	features := t.Input(inFeatures, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Known(int64(w.Taps * w.Context))})
+	embedded := t.Op("Gather", []string{"layer_embed.weight", types})
+	edge := t.add(t.layer(features, "edge_proj.fc.0"), embedded)
+	var out string
+	if w.Variant == VariantMLP {
+		out = t.mlp(edge)
+	} else {
+		out = t.messages(edge)
+	}
+	// [E, Taps·Horizons] = newest state of each tap, repeated for each horizon, + prediction.
+	newest := t.Op("Unsqueeze", []string{t.newest(features, 1, int64(w.Context)), t.axes(2)})
+	shape := t.axes(0, int64(w.Taps), int64(w.Horizons))
+	forecast := t.Op("Reshape", []string{t.add(newest, t.Op("Reshape", []string{out, shape})), t.axes(0, outputs)})
+	weight := t.Input(inWeight, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Known(outputs)})
+	t.Named(outForecast, "Mul", []string{forecast, weight})
+	t.Output(outForecast, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Known(outputs)})
+}
+
+func (t *trainable) mlp(x string) string {
+	for i := range t.w.Layers {
+		if i > 0 {
+			x = t.silu(x)
+		}
+		x = t.layer(x, fmt.Sprintf("edge_mlp.fc.%d", 2*i))
+	}
+	return x
+}
+
+// messages are the rounds of message passing without the last, which reaches
+// no edge, and the output layers.
+func (t *trainable) messages(edge string) string {
+	w := t.w
+	index := t.Input(inEdges, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Known(2), onnxgraph.Sym("E")})
+	pos := t.Input(inPositions, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("N"), onnxgraph.Known(int64(w.Positions))})
+	g := &edgeList{emitter: t.emitter}
+	g.source = t.Op("Gather", []string{index, t.scalar(0)})
+	g.target = t.Op("Gather", []string{index, t.scalar(1)})
+	g.nodes = t.Op("Slice", []string{t.Op("Shape", []string{pos}), t.axes(0), t.axes(1)})
+	x := t.layer(pos, "node_proj.fc.0")
+	if w.Words > 0 {
+		token := t.Input(inTokens, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("N")})
+		x = t.add(x, t.Op("Gather", []string{wordTable, token}))
+	}
+	for i := range w.Layers - 1 {
+		conv, update := fmt.Sprintf("gnn.convs.%d.", i), fmt.Sprintf("gnn.edge_update.%d.", i)
+		encoded := t.layer(edge, conv+"edge_encoder")
+		scale, shift := t.columns(encoded, 0, w.Width), t.columns(encoded, w.Width, 2*w.Width)
+		// pre_nns reads [target, source]: each half once per node, not per edge.
+		pre := conv + "pre_nns.0.0"
+		half := func(lo int) string {
+			weight := t.columns(pre+".weight", lo, lo+w.Width)
+			return t.Op("MatMul", []string{x, t.Op("Transpose", []string{weight}, onnxgraph.IntsAttr("perm", 1, 0))})
+		}
+		target := t.Op("Gather", []string{t.add(half(0), pre+".bias"), g.target})
+		source := t.Op("Gather", []string{half(w.Width), g.source})
+		message := t.add(t.mul(scale, t.add(target, source)), shift)
+		both := t.Op("Concat", []string{x, g.mean(message, w.Width)}, onnxgraph.IntAttr("axis", 1))
+		x = t.silu(t.layer(t.layer(both, conv+"post_nns.0.0"), conv+"lin"))
+		ends := t.add(
+			t.Op("Gather", []string{t.layer(x, update+"lin_s"), g.source}),
+			t.Op("Gather", []string{t.layer(x, update+"lin_t"), g.target}))
+		edge = t.layer(t.silu(t.add(t.layer(edge, update+"lin_e"), ends)), update+"lin1")
+	}
+	return t.layer(t.silu(t.layer(edge, "edge_out.fc.0")), "edge_out.fc.2")
+}
+
+// Example is one window of a trajectory as an example for training: a graph,
+// what the network sees of it, and what came of it.
+type Example struct {
+	Nodes, Edges int
+	Index        []int64   // [2, Edges]
+	Types        []int64   // [Edges]
+	Features     []float32 // [Edges, Taps·Context]
+	Positions    []float32 // [Nodes, Positions]
+	Target       []float32 // [Edges, Taps·Horizons], 0 where Valid is not
+	Valid        []bool    // [Edges, Taps·Horizons]
+	ValidCount   int
+}
+
+// Examples makes examples of one model's trajectories.
+type Examples struct {
+	config       Config
+	plan         *plan
+	index, types []int64
+	positions    []float32
+}
+
+// NewExamples prepares a model's graph for a network of this Config, which must
+// not have word positions.
+func NewExamples(c Config, g *neuralgraph.NiNo) (*Examples, error) {
+	taps := c.Taps
+	p, err := newPlan(g, taps, c.EdgeTypes)
+	if err != nil {
+		return nil, fmt.Errorf("examples: %w", err)
+	}
+	x := &Examples{config: c, plan: p}
+	if c.Variant == VariantGNN {
+		x.positions = g.Positions()
+		if len(x.positions) != g.Nodes*c.Positions {
+			return nil, fmt.Errorf("examples: %d position features for %d nodes, the network wants %d each", len(x.positions), g.Nodes, c.Positions)
+		}
+	}
+	x.index, x.types = p.lists()
+	return x, nil
+}
+
+// lists are the ends [2, edges] and the types of all edges.
+func (p *plan) lists() (index, types []int64) {
+	index, types = make([]int64, 2*p.edges), make([]int64, p.edges)
+	p.each(func(e int, x *piece, i, j int) {
+		index[e], index[p.edges+e] = int64(x.source.Node(i)), int64(x.target.Node(j))
+		types[e] = int64(x.kind)
+	})
+	return index, types
+}
+
+// each visits every edge of the plan in order: number e, from source i to
+// target j of the piece.
+func (p *plan) each(visit func(e int, x *piece, i, j int)) {
+	e := 0
+	for n := range p.pieces {
+		x := &p.pieces[n]
+		for i := range x.source.Count {
+			if x.diagonal {
+				visit(e, x, i, i)
+				e++
+				continue
+			}
+			for j := range x.target.Count {
+				visit(e, x, i, j)
+				e++
+			}
+		}
+	}
+}
+
+// Parameters are the names of the parameters that the graph places, the ones a
+// state has to hold.
+func (x *Examples) Parameters() []string { return x.plan.parameters }
+
+// Edges is the number of edges, self-loops included.
+func (x *Examples) Edges() int { return x.plan.edges }
+
+// Example makes an example of Context states, oldest first, and of what came
+// after the newest: future[k-1] is k intervals later, nil where the trajectory
+// had ended. A target that is not finite, or further than limit deviations from
+// 0, is left out, so that a trajectory that diverges cannot spoil the training.
+func (x *Examples) Example(states, future []*weights.Set, limit float64) (*Example, error) {
+	c := x.config
+	if len(states) != c.Context || len(future) > c.Horizons {
+		return nil, fmt.Errorf("example: %d states and %d to come, expected %d and at most %d", len(states), len(future), c.Context, c.Horizons)
+	}
+	tr, err := newTrajectory(x.plan, c.Scaling, states)
+	if err != nil {
+		return nil, fmt.Errorf("example: %w", err)
+	}
+	ahead, err := x.ahead(future)
+	if err != nil {
+		return nil, err
+	}
+	columns, outputs := c.Taps*c.Context, c.Taps*c.Horizons
+	ex := &Example{
+		Nodes: x.plan.nodes, Edges: x.plan.edges, Index: x.index, Types: x.types, Positions: x.positions,
+		Features: make([]float32, x.plan.edges*columns), Target: make([]float32, x.plan.edges*outputs), Valid: make([]bool, x.plan.edges*outputs),
+	}
+	x.plan.each(func(e int, p *piece, i, j int) {
+		tr.features(p, i, j, ex.Features[e*columns:(e+1)*columns])
+		if p.parameter < 0 {
+			return
+		}
+		first, sc := p.element(i, j), tr.scales[p.parameter]
+		for f, tap := range p.taps {
+			at := int(first + tap)
+			scale := sc.at(at)
+			for k, values := range ahead[p.parameter] {
+				if values == nil {
+					continue
+				}
+				v := float64(scale.apply(values[at]))
+				if math.IsNaN(v) || math.Abs(v) > limit {
+					continue
+				}
+				n := e*outputs + f*c.Horizons + k
+				ex.Target[n], ex.Valid[n] = float32(v), true
+				ex.ValidCount++
+			}
+		}
+	})
+	return ex, nil
+}
+
+// ahead is the future by parameter and horizon.
+func (x *Examples) ahead(future []*weights.Set) ([][][]float32, error) {
+	out := make([][][]float32, len(x.plan.parameters))
+	for n, name := range x.plan.parameters {
+		out[n] = make([][]float32, len(future))
+		for k, s := range future {
+			if s == nil {
+				continue
+			}
+			v, err := s.Floats(name)
+			if err != nil {
+				return nil, fmt.Errorf("example: %d intervals ahead: %w", k+1, err)
+			}
+			if err := x.plan.check(n, len(v)); err != nil {
+				return nil, fmt.Errorf("example: %d intervals ahead: parameter %q: %w", k+1, name, err)
+			}
+			out[n][k] = v
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,146 @@
+package nino
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"ninox/neuralgraph"
+	"ninox/onnxgraph/weights"
+	ort "ninox/runtime"
+	"ninox/runtime/runtimetest"
+)
+
+// The training model must compute what the exported network computes, at every
+// horizon.
+func TestTrainingModelForecast(t *testing.T) {
+	engine := runtimetest.Engine(t)
+	for _, variant := range []string{VariantGNN, VariantMLP} {
+		t.Run(variant, func(t *testing.T) {
+			c, err := NewConfig(variant, 16)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := randomWeights(t, rand.New(rand.NewPCG(7, 7)), c)
+			g, states := smallTrajectory(t, c.Context+2)
+			x, err := NewExamples(c, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ex, err := x.Example(states[:c.Context], []*weights.Set{states[c.Context], nil, states[c.Context+1]}, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			training, err := TrainingModel(w, DefaultOpset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			outputs := c.Taps * c.Horizons
+			weight := make([]float32, ex.Edges*outputs)
+			for i := range weight {
+				weight[i] = float32(i%7) / 4
+			}
+			in := values{}
+			defer in.close()
+			in.floats(&err, inFeatures, ex.Features, ex.Edges, c.Taps*c.Context)
+			in.ints(&err, inTypes, ex.Types, ex.Edges)
+			if variant == VariantGNN {
+				in.ints(&err, inEdges, ex.Index, 2, ex.Edges)
+				in.floats(&err, inPositions, ex.Positions, ex.Nodes, c.Positions)
+			}
+			edges, buildErr := EdgesModel(w, DefaultOpset)
+			if err != nil || buildErr != nil {
+				t.Fatal(err, buildErr)
+			}
+			session, err := engine.NewSession(edges, ort.SessionOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer session.Close()
+			ours, err := engine.NewSession(training, ort.SessionOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ours.Close()
+			in.floats(&err, inWeight, weight, ex.Edges, outputs)
+			got, runErr := run(context.Background(), ours, in)
+			if err != nil || runErr != nil {
+				t.Fatal(err, runErr)
+			}
+			delete(in, inWeight)
+			for _, k := range []int{1, 7, c.Horizons} {
+				in.ints(&err, inHorizon, []int64{int64(k)})
+				want, runErr := run(context.Background(), session, in)
+				if err != nil || runErr != nil {
+					t.Fatal(err, runErr)
+				}
+				for i, v := range want[outPred] {
+					n := i*c.Horizons + k - 1
+					if d := math.Abs(float64(got[outForecast][n] - weight[n]*v)); d > 1e-5 {
+						t.Fatalf("k %d, number %d: %v, expected %v", k, i, got[outForecast][n], weight[n]*v)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestExampleTargets(t *testing.T) {
+	c, err := NewConfig(VariantGNN, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, states := smallTrajectory(t, c.Context+1)
+	x, err := NewExamples(c, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	future := []*weights.Set{nil, states[c.Context]}
+	ex, err := x.Example(states[:c.Context], future, 1e6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elements := 0
+	for _, name := range x.Parameters() {
+		elements += states[0].Get(name).DataSize()
+	}
+	if ex.ValidCount != elements {
+		t.Errorf("%d targets, the model has %d parameters", ex.ValidCount, elements)
+	}
+	for i, valid := range ex.Valid {
+		if valid && i%c.Horizons != 1 {
+			t.Fatalf("target %d is of horizon %d, only 2 is known", i, i%c.Horizons+1)
+		}
+	}
+	// Targets are scaled like the newest state: an unchanged future equals it.
+	same, err := x.Example(states[:c.Context], []*weights.Set{states[c.Context-1]}, 1e6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, valid := range same.Valid {
+		edge, f := i/(c.Taps*c.Horizons), i%(c.Taps*c.Horizons)/c.Horizons
+		if newest := same.Features[edge*c.Taps*c.Context+f*c.Context+c.Context-1]; valid && same.Target[i] != newest {
+			t.Fatalf("target %d is %v, the newest state %v", i, same.Target[i], newest)
+		}
+	}
+	none, err := x.Example(states[:c.Context], future, 0)
+	if err != nil || none.ValidCount != 0 {
+		t.Errorf("%d targets within a limit of 0 (%v)", none.ValidCount, err)
+	}
+	if _, err := x.Example(states[:2], nil, 1); err == nil {
+		t.Error("two states make an example")
+	}
+}
+
+// smallTrajectory is n random states of the mixed graph's parameters.
+func smallTrajectory(t *testing.T, n int) (*neuralgraph.NiNo, []*weights.Set) {
+	t.Helper()
+	g, dims := mixedGraph()
+	rng := rand.New(rand.NewPCG(5, 5))
+	var states []*weights.Set
+	for len(states) < n {
+		states = append(states, randomStates(rng, dims)...)
+	}
+	return g, states[:n]
+}
