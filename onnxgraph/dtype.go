@@ -33,6 +33,10 @@ const (
 	Int4           DType = 22
 	Float4E2M1     DType = 23
 	Float8E8M0     DType = 24
+	Uint2          DType = 25
+	Int2           DType = 26
+	Float6E2M3     DType = 27
+	Float6E3M2     DType = 28
 )
 
 type dtypeInfo struct {
@@ -47,6 +51,7 @@ var dtypes = map[DType]dtypeInfo{
 	Complex128: {"complex128", 128}, BFloat16: {"bfloat16", 16}, Float8E4M3FN: {"float8e4m3fn", 8},
 	Float8E4M3FNUZ: {"float8e4m3fnuz", 8}, Float8E5M2: {"float8e5m2", 8}, Float8E5M2FNUZ: {"float8e5m2fnuz", 8},
 	Uint4: {"uint4", 4}, Int4: {"int4", 4}, Float4E2M1: {"float4e2m1", 4}, Float8E8M0: {"float8e8m0", 8},
+	Uint2: {"uint2", 2}, Int2: {"int2", 2}, Float6E2M3: {"float6e2m3", 6}, Float6E3M2: {"float6e3m2", 6},
 }
 
 // String returns the name of the type as the ONNX text format spells it.
@@ -66,7 +71,7 @@ func (d DType) Bits() int { return dtypes[d].bits }
 // IsFloat says whether d is a real floating-point type.
 func (d DType) IsFloat() bool {
 	switch d {
-	case Float, Double, Float16, BFloat16, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float4E2M1, Float8E8M0:
+	case Float, Double, Float16, BFloat16, Float8E4M3FN, Float8E4M3FNUZ, Float8E5M2, Float8E5M2FNUZ, Float4E2M1, Float8E8M0, Float6E2M3, Float6E3M2:
 		return true
 	}
 	return false
@@ -75,12 +80,12 @@ func (d DType) IsFloat() bool {
 // IsInteger says whether d is a signed or unsigned integer type.
 func (d DType) IsInteger() bool {
 	switch d {
-	case Uint8, Int8, Uint16, Int16, Int32, Int64, Uint32, Uint64, Uint4, Int4:
+	case Uint8, Int8, Uint16, Int16, Int32, Int64, Uint32, Uint64, Uint4, Int4, Uint2, Int2:
 		return true
 	}
 	return false
 }
 
 // RawSize is the number of bytes that n elements of type d take in raw_data.
-// Types below one byte are packed, as the specification asks.
+// Types of less than eight bits are packed without gaps, lowest bits first.
 func (d DType) RawSize(n int64) int64 { return (n*int64(d.Bits()) + 7) / 8 }
