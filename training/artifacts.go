@@ -22,9 +22,10 @@ const (
 
 // Metadata keys of the training model.
 const (
-	metaLoss      = "ninox.loss"      // kind of the loss
-	metaOptimizer = "ninox.optimizer" // Optimizer.String
-	metaOutput    = "ninox.output"    // the model output that the loss judges
+	metaLoss        = "ninox.loss"         // kind of the loss
+	metaLossOptions = "ninox.loss_options" // LossOptions as JSON
+	metaOptimizer   = "ninox.optimizer"    // Optimizer.String
+	metaOutput      = "ninox.output"       // the model output that the loss judges
 )
 
 // Suffixes of value names in training and optimizer models.
@@ -49,10 +50,11 @@ type Artifacts struct {
 	Checkpoint *Checkpoint
 
 	LossName string    // value name of the loss in both models
-	LossKind string    // one of Losses(), "" where the artifacts are not ours
+	LossKind string    // as ArtifactOptions.Loss, "" where the artifacts are not ours
+	LossOptions
 	Config   Optimizer // what the optimizer model computes
 	Inputs   []string  // names of the batch inputs, labels included and last
-	Labels   string    // the last of Inputs
+	Labels   string    // the last of Inputs, "" where an output of the model is the loss
 	Output   string    // the model output that the loss judges, "" where unknown
 	Params   []Param   // trainable parameters, in the order of the checkpoint
 	Buffers  []string  // frozen tensors that the training model updates (running statistics)

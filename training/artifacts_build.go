@@ -23,7 +23,8 @@ var ErrNothingToTrain = errors.New("no parameter is left to train")
 // ArtifactOptions say how to train a model. The zero value trains every
 // parameter by cross-entropy and AdamW.
 type ArtifactOptions struct {
-	Loss      string    // one of Losses(); default cross-entropy
+	Loss string // one of Losses() or OutputLoss with a name; default cross-entropy
+	LossOptions
 	Optimizer Optimizer // default AdamW
 	// LearningRate is saved as the initial one; default 1e-3.
 	LearningRate float64
@@ -39,8 +40,11 @@ type ArtifactOptions struct {
 // Validate names every field that makes no sense.
 func (o ArtifactOptions) Validate() error {
 	var errs []error
-	if o.Loss != "" && !slices.Contains(Losses(), o.Loss) {
-		errs = append(errs, fmt.Errorf("artifacts: unknown loss %q, expected one of %s", o.Loss, strings.Join(Losses(), ", ")))
+	if err := o.LossOptions.validate(cmp.Or(o.Loss, CrossEntropy)); err != nil {
+		errs = append(errs, fmt.Errorf("artifacts: %w", err))
+	}
+	if name, own := strings.CutPrefix(o.Loss, OutputLoss); own && o.Output != "" && o.Output != name {
+		errs = append(errs, fmt.Errorf("artifacts: loss %q judges that output, not %q", o.Loss, o.Output))
 	}
 	for _, g := range slices.Concat(o.Train, o.Freeze) {
 		if _, err := path.Match(g, ""); err != nil {
@@ -59,10 +63,14 @@ func BuildArtifacts(m *onnxgraph.Model, reg *op.Registry, o ArtifactOptions) (*A
 		return nil, err
 	}
 	o.Loss = cmp.Or(o.Loss, CrossEntropy)
-	o.Labels = cmp.Or(o.Labels, "labels")
+	if name, own := strings.CutPrefix(o.Loss, OutputLoss); own {
+		o.Output, o.Labels = name, ""
+	} else {
+		o.Labels = cmp.Or(o.Labels, "labels")
+	}
 	o.LearningRate = cmp.Or(o.LearningRate, 1e-3)
 	b := &builder{opts: o, reg: reg, art: &Artifacts{
-		LossKind: o.Loss, Labels: o.Labels, Config: o.Optimizer.withDefaults(), LossName: "loss",
+		LossKind: o.Loss, LossOptions: o.LossOptions, Labels: o.Labels, Config: o.Optimizer.withDefaults(),
 		Checkpoint: &Checkpoint{Version: 2},
 	}}
 	if err := b.build(m); err != nil {
@@ -99,7 +107,10 @@ func (b *builder) build(m *onnxgraph.Model) error {
 	for _, v := range g.Inputs {
 		b.art.Inputs = append(b.art.Inputs, v.Name)
 	}
-	b.art.Inputs = append(b.art.Inputs, b.opts.Labels)
+	if b.opts.Labels != "" {
+		b.art.Inputs = append(b.art.Inputs, b.opts.Labels)
+	}
+	b.art.LossName = lossName(g)
 
 	facts, err := infer.Run(eval, b.reg, infer.Options{})
 	if err != nil {
@@ -110,7 +121,7 @@ func (b *builder) build(m *onnxgraph.Model) error {
 	}
 	f := facts.Fact(b.art.Output)
 	loss := lossSpec{
-		kind: b.opts.Loss, value: b.art.Output, shape: f.Shape(), dtype: f.DType(),
+		kind: b.opts.Loss, LossOptions: b.opts.LossOptions, value: b.art.Output, shape: f.Shape(), dtype: f.DType(),
 		labels: b.opts.Labels, classAxis: b.opts.ClassAxis, name: b.art.LossName,
 	}
 	if err := appendLoss(g, loss); err != nil {
@@ -273,6 +284,9 @@ func describe(a *Artifacts) {
 		m.ProducerName = "ninox"
 		m.SetMeta(metaOptimizer, a.Config.String())
 		m.SetMeta(metaLoss, a.LossKind)
+		if options := a.LossOptions.encode(); options != "{}" {
+			m.SetMeta(metaLossOptions, options)
+		}
 		m.SetMeta(metaOutput, a.Output)
 	}
 }

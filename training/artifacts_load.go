@@ -3,6 +3,7 @@ package training
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"ninox/onnxgraph"
 )
@@ -50,6 +51,11 @@ func (a *Artifacts) readOwn(config string) error {
 		return err
 	}
 	a.LossKind, _ = a.Training.Meta(metaLoss)
+	if text, ok := a.Training.Meta(metaLossOptions); ok {
+		if a.LossOptions, err = decodeLossOptions(text); err != nil {
+			return err
+		}
+	}
 	a.Output, _ = a.Training.Meta(metaOutput)
 	if err := a.readInterface(); err != nil {
 		return err
@@ -97,6 +103,8 @@ func (a *Artifacts) readInterface() error {
 	if len(a.Inputs) == 0 {
 		return fmt.Errorf("the training model has no batch inputs")
 	}
-	a.Labels = a.Inputs[len(a.Inputs)-1]
+	if !strings.HasPrefix(a.LossKind, OutputLoss) {
+		a.Labels = a.Inputs[len(a.Inputs)-1]
+	}
 	return nil
 }

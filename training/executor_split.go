@@ -41,7 +41,7 @@ func (e *Executor) probe(ctx context.Context, batch map[string]*ort.Value) (int,
 		n = e.opts.Threads
 	}
 	n = min(n, int(samples(batch)/minPart))
-	if n <= 1 || e.art.LossKind == "" || len(e.art.Buffers) > 0 || !e.splittable(batch) {
+	if n <= 1 || !e.art.perSample(e.art.LossKind) || len(e.art.Buffers) > 0 || !e.splittable(batch) {
 		return 1, nil
 	}
 	same, err := e.sameGradients(ctx, n, batch)

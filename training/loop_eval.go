@@ -22,6 +22,7 @@ type evaluator struct {
 	whole   bool   // the model's batch size is fixed: the remainder is left out
 	logits  string // "" to look for it
 	labels  int    // column of the class labels, -1 where there is none
+	ignored *int64 // label that is not judged
 }
 
 func newEvaluator(c *Config) (*evaluator, error) {
@@ -30,6 +31,9 @@ func newEvaluator(c *Config) (*evaluator, error) {
 		return nil, err
 	}
 	e := &evaluator{trainer: c.Trainer, data: d, batch: c.EvalBatch, logits: c.Logits, labels: -1}
+	if c.Artifacts != nil {
+		e.ignored = c.Artifacts.IgnoreIndex
+	}
 	if e.batch == 0 {
 		e.batch = defaultEvalBatch
 	}
@@ -62,16 +66,14 @@ func (e *evaluator) run(ctx context.Context) (Evaluation, error) {
 		if n < e.batch && e.whole {
 			break
 		}
-		l, ok, err := e.one(ctx, at, n)
+		l, hits, of, err := e.one(ctx, at, n)
 		if err != nil {
 			return Evaluation{}, err
 		}
 		loss += l * float64(n)
 		samples += n
-		if ok >= 0 {
-			correct += ok
-			judged += e.data.Columns()[e.labels].RowsOf(n)
-		}
+		correct += hits
+		judged += of
 	}
 	out := Evaluation{Loss: loss / float64(samples)}
 	if judged > 0 {
@@ -81,36 +83,37 @@ func (e *evaluator) run(ctx context.Context) (Evaluation, error) {
 	return out, nil
 }
 
-// one evaluates n samples from at on; correct is -1 where the model does not
+// one evaluates n samples from at on; judged is 0 where the model does not
 // classify.
-func (e *evaluator) one(ctx context.Context, at, n int) (loss float64, correct int, err error) {
+func (e *evaluator) one(ctx context.Context, at, n int) (loss float64, correct, judged int, err error) {
 	b := data.NewBatch(e.data.Columns(), n)
 	indices := make([]int, n)
 	for i := range indices {
 		indices[i] = at + i
 	}
 	if err := e.data.Batch(indices, b.Buffers); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	in, err := valuesOf(b, n)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer closeValues(in)
 	loss, out, err := e.trainer.Eval(ctx, in)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer closeValues(out)
 	if e.labels < 0 {
-		return loss, -1, nil
+		return loss, 0, 0, nil
 	}
 	labels := b.Buffers[e.labels].Int64s
 	logits := e.findLogits(out, len(labels))
 	if logits == nil {
-		return loss, -1, nil
+		return loss, 0, 0, nil
 	}
-	return loss, countCorrect(logits.Floats(), labels), nil
+	correct, judged = countCorrect(logits.Floats(), labels, e.ignored)
+	return loss, correct, judged, nil
 }
 
 // findLogits is the output of shape [n, classes] for n labels, nil where there
@@ -138,12 +141,15 @@ func (e *evaluator) findLogits(out map[string]*ort.Value, n int) *ort.Value {
 	return found
 }
 
-// countCorrect counts the rows whose largest value is at the label; the first of
-// equal values counts as the largest.
-func countCorrect(logits []float32, labels []int64) int {
+// countCorrect counts the rows whose largest value is at the label, and those
+// whose label is not ignored; the first of equal values counts as the largest.
+func countCorrect(logits []float32, labels []int64, ignored *int64) (correct, judged int) {
 	classes := len(logits) / len(labels)
-	correct := 0
 	for i, label := range labels {
+		if ignored != nil && label == *ignored {
+			continue
+		}
+		judged++
 		row := logits[i*classes : (i+1)*classes]
 		best := 0
 		for c, v := range row {
@@ -155,7 +161,7 @@ func countCorrect(logits []float32, labels []int64) int {
 			correct++
 		}
 	}
-	return correct
+	return correct, judged
 }
 
 // valuesOf wraps the buffers of a batch of n samples as runtime values, without

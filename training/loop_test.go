@@ -479,7 +479,8 @@ func TestSeveralLabels(t *testing.T) {
 		t.Errorf("the second batch of 16 starts with %v", row)
 	}
 	_, logits, _ := f.forward(plain)
-	if acc := float64(countCorrect(logits, plain["y"].Int64s())); *sum.Final.Accuracy != acc {
+	hits, judged := countCorrect(logits, plain["y"].Int64s(), nil)
+	if acc := 100 * float64(hits) / float64(judged); *sum.Final.Accuracy != acc {
 		t.Errorf("accuracy %v, computed at once %v", *sum.Final.Accuracy, acc)
 	}
 	c.Dir, c.Batch = t.TempDir(), 10
