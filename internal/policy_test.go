@@ -37,6 +37,7 @@ var allowed = map[string][]string{
 	"training/data":              {"onnxgraph", "onnxgraph/weights"},
 	"training/data/internal/...": {"training/data"},
 	"nino":                       {"neuralgraph", "runtime", "onnxgraph", "onnxgraph/weights"},
+	"nino/meta":                  {"nino", "neuralgraph", "onnxgraph/...", "runtime", "training", "training/data", "models"},
 	"models":                     {"onnxgraph", "onnxgraph/weights", "training/data"},
 	"cmd/ninox":                  {"cmd/internal/..."},
 	"cmd/internal/...":           {"..."},

@@ -17,6 +17,7 @@ import (
 	"ninox/cmd/internal/artifacts"
 	"ninox/cmd/internal/data"
 	"ninox/cmd/internal/graph"
+	"ninox/cmd/internal/meta"
 	"ninox/cmd/internal/nino"
 	"ninox/cmd/internal/runtime"
 	"ninox/cmd/internal/train"
@@ -74,7 +75,7 @@ fails, 130 interrupted with a valid checkpoint written.`,
 	})
 	cmd.AddCommand(
 		accelerate.NewCommand(a), artifacts.NewCommand(a), data.NewCommand(a), graph.NewCommand(a),
-		nino.NewCommand(a), runtime.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a),
+		meta.NewCommand(a), nino.NewCommand(a), runtime.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a),
 	)
 	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.Check(c) }
 	cmd.InitDefaultCompletionCmd()
