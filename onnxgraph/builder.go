@@ -130,7 +130,7 @@ func (b *Builder) Model() (*Model, error) {
 	if err := errors.Join(b.errs...); err != nil {
 		return nil, err
 	}
-	return &Model{IRVersion: irVersionFor(b.opsets[0].Version), ProducerName: "ninox", Opsets: b.opsets, Graph: b.graph}, nil
+	return &Model{IRVersion: IRVersion(b.opsets[0].Version), ProducerName: "ninox", Opsets: b.opsets, Graph: b.graph}, nil
 }
 
 func (b *Builder) claim(name string) {
@@ -140,9 +140,10 @@ func (b *Builder) claim(name string) {
 	b.used[name] = true
 }
 
-// irVersionFor is the lowest IR version whose release could carry the opset
+// IRVersion is the lowest IR version whose release could carry the opset of the
+// default domain
 // (https://onnx.ai/onnx/repo-docs/Versioning.html, released versions).
-func irVersionFor(opset int64) int64 {
+func IRVersion(opset int64) int64 {
 	switch {
 	case opset >= 23:
 		return 11
