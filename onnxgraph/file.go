@@ -77,7 +77,7 @@ func readExternalData(root *os.Root, t *Tensor) error {
 		return err
 	}
 	defer f.Close()
-	n, _ := elements(t.Dims)
+	n, _ := elementCount(t.Dims)
 	size := t.DType.RawSize(n)
 	e := t.External
 	if e.Length >= 0 && e.Length != size {

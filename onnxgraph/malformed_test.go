@@ -168,7 +168,7 @@ func TestMalformed(t *testing.T) {
 	}{
 		{"empty", "it has no graph", nil},
 		{"text", "not an ONNX model", []byte("<html>not a model</html>")},
-		{"deep", "not an ONNX model", deep(500)},
+		{"deep", "types nest more than 32 deep", deep(500)},
 		{"element type", `graph "g": initializer tensor "s": element type 99`, edit(func(m *Model) {
 			m.Graph.Initializers[1].DType = 99
 			m.Graph.Initializers[1].External = &External{Location: "x", Length: -1}

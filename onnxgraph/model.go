@@ -13,6 +13,15 @@ type Model struct {
 	Graph           *Graph
 	Functions       []*Function
 	Unknown         []byte // fields of the file that this package does not model, written back untouched
+	spelling        *spelling
+	files           *mappings // what tensors alias
+}
+
+// spelling holds how the file wrote small messages whose values here have no
+// place for it, such as an operator set with an explicitly empty domain.
+type spelling struct {
+	opsets  map[Opset][]byte
+	entries map[KeyValue][]byte
 }
 
 // Opset is one operator set that a model imports. The default domain "" and
@@ -200,6 +209,7 @@ type Function struct {
 	ValueInfo []*Value
 	Metadata  []KeyValue
 	Unknown   []byte
+	spelling  *spelling
 }
 
 // AttrType tells the cases of Attribute apart; values as in AttributeProto.

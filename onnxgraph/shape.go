@@ -108,6 +108,7 @@ type Type struct {
 	Shape      Shape // of tensors; nil where the rank is unknown
 	Elem       *Type // element of sequences and optionals, value of maps
 	Denotation string
+	spelt      []byte // the message in the file, where it says more than the fields above
 }
 
 // TensorOf is the type of a dense tensor.

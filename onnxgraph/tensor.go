@@ -10,8 +10,8 @@ import (
 // little-endian, packed as raw_data of the specification whatever field of the
 // file they came from; string tensors use Strings instead.
 //
-// Data may alias a memory-mapped file: treat it as read-only and make a new
-// Tensor to change values.
+// Data may alias a memory-mapped file (see Model.Close): treat it as read-only
+// and make a new Tensor to change values.
 type Tensor struct {
 	Name     string
 	Doc      string
@@ -32,6 +32,7 @@ type External struct {
 	Length   int64 // -1 where the file does not give it
 	Checksum string
 	Other    []KeyValue
+	spelt    [][]byte // the entries as the file spells them
 }
 
 // Len is the number of elements.

@@ -1,0 +1,3 @@
+package onnxgraph
+
+type mappings struct{}
