@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"onnxgraph/weights":          {"onnxgraph"},
 	// The harness that checks operator rules runs them, so it sits above the engines.
 	"onnxgraph/optest":           {"onnxgraph/...", "training/autodiff", "runtime"},
+	"onnxgraph/conformance":      {"onnxgraph", "onnxgraph/op", "onnxgraph/infer", "onnxgraph/rewrite", "runtime"},
 	"neuralgraph":                {"onnxgraph", "onnxgraph/op", "onnxgraph/infer", "onnxgraph/rewrite"},
 	"neuralgraph/certify":        {"neuralgraph", "onnxgraph/...", "runtime"},
 	"runtime":                    {"onnxgraph", "runtime/internal/..."},

@@ -1,6 +1,6 @@
 // Package testenv finds what tests need outside the repository, and turns its
 // absence into a skip with the reason, or into a failure where the variable
-// NINOX_REQUIRE (a comma-separated list of "ort" and "shared") asks for it.
+// NINOX_REQUIRE (a comma-separated list of "ort", "shared" and "testdata") asks for it.
 package testenv
 
 import (
@@ -45,4 +45,18 @@ func Shared(t testing.TB, rel string) string {
 		}
 		dir = up
 	}
+}
+
+// ONNXTestData is the folder of ONNX's backend tests: that which
+// NINOX_ONNX_TESTDATA names, else where Debian's libonnx-testdata installs them.
+func ONNXTestData(t testing.TB) string {
+	t.Helper()
+	root := os.Getenv("NINOX_ONNX_TESTDATA")
+	if root == "" {
+		root = "/usr/share/libonnx-testdata/data"
+	}
+	if _, err := os.Stat(root); err != nil {
+		Missing(t, "testdata", "backend tests of ONNX: "+err.Error()+" (Debian's package libonnx-testdata holds them)")
+	}
+	return root
 }

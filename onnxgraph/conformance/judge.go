@@ -1,0 +1,148 @@
+package conformance
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
+	"ninox/onnxgraph/rewrite"
+	ort "ninox/runtime"
+)
+
+// Verdict is what came of one case, a word or a short reason per stage.
+// Stages that could not be reached are "-".
+type Verdict struct {
+	Case string
+	// RoundTrip is "bytes" where the file comes out as it went in, "equal" where
+	// only its meaning does.
+	RoundTrip string
+	// Check is "ok" or the first finding.
+	Check string
+	// Infer is "exact" where inference finds every extent of the outputs from
+	// the shapes of the inputs, "exact from values" where it needs what is in
+	// them, "N of M extents open" or "no rank" where it does not, or tells what
+	// it says that contradicts the stored outputs.
+	Infer string
+	// Run, Standard and Lower say how the outputs of the model as we write it,
+	// after the standard rewrites, and after lowering, compare with the stored
+	// ones: "ok", "ok 1e-3" where only upstream's own tolerance is met, or the
+	// reason. Lower is "-" where no operator has a lowering.
+	Run, Standard, Lower string
+}
+
+// Words of the verdicts.
+const (
+	open    = "extents open"
+	noRank  = "no rank"
+	differs = "differs: "
+	notRun  = "not run: "
+)
+
+// Columns are the names of the stages.
+var Columns = []string{"case", "round trip", "check", "infer", "run", "standard", "lower"}
+
+// Row is the verdict in the order of Columns.
+func (v Verdict) Row() []string {
+	return []string{v.Case, v.RoundTrip, v.Check, v.Infer, v.Run, v.Standard, v.Lower}
+}
+
+// Faults lists what is wrong whatever the case: a file that is not read, an
+// inference that contradicts the outputs, a rewritten model that computes something else
+// than the model.
+func (v Verdict) Faults() []string {
+	var out []string
+	add := func(column, word string, bad bool) {
+		if bad {
+			out = append(out, column+": "+word)
+		}
+	}
+	add("round trip", v.RoundTrip, v.RoundTrip != "bytes" && v.RoundTrip != "equal")
+	add("check", v.Check, v.Check != "ok")
+	add("infer", v.Infer, !strings.HasPrefix(v.Infer, "exact") && !strings.HasSuffix(v.Infer, open) && v.Infer != noRank)
+	add("standard", v.Standard, v.Standard != "-" && !passed(v.Standard))
+	add("lower", v.Lower, strings.HasPrefix(v.Lower, differs) || strings.HasPrefix(v.Lower, notRun))
+	return out
+}
+
+// Judge takes a case through all stages.
+func Judge(engine *ort.Engine, reg *op.Registry, c Case) Verdict {
+	v := Verdict{Case: c.Name, RoundTrip: "-", Check: "-", Infer: "-", Run: "-", Standard: "-", Lower: "-"}
+	m, word, err := roundTrip(filepath.Join(c.Dir, "model.onnx"))
+	if v.RoundTrip = word; err != nil {
+		v.RoundTrip = words(err)
+		return v
+	}
+	if v.Check = "ok"; rewrite.Check(m, reg) != nil {
+		v.Check = words(rewrite.Check(m, reg))
+	}
+	sets, err := c.DataSets(m.Graph)
+	if err != nil {
+		v.Infer = words(err)
+		return v
+	}
+	v.Infer = inference(m, reg, sets)
+	if v.Run = execute(engine, m, sets); !passed(v.Run) {
+		return v
+	}
+	std, err := rewrite.Standard(m, reg)
+	if err != nil {
+		v.Standard = words(err)
+		return v
+	}
+	v.Standard = execute(engine, std, sets)
+	v.Lower = lowered(engine, reg, std, sets)
+	return v
+}
+
+// roundTrip reads a file, writes it and reads that again.
+func roundTrip(path string) (*onnxgraph.Model, string, error) {
+	file, err := os.ReadFile(path)
+	if err != nil {
+		return nil, "", err
+	}
+	first, err := onnxgraph.ReadFile(path)
+	if err != nil {
+		return nil, "", errors.New(strings.TrimPrefix(err.Error(), path+": "))
+	}
+	written, err := first.Marshal()
+	if err != nil {
+		return nil, "", err
+	}
+	second, err := onnxgraph.Unmarshal(written)
+	if err != nil {
+		return nil, "", err
+	}
+	if !reflect.DeepEqual(first, second) {
+		return nil, "", errors.New("what was written reads differently")
+	}
+	if string(file) != string(written) {
+		return second, "equal", nil
+	}
+	return second, "bytes", nil
+}
+
+// lowered runs a model with every lowering applied.
+func lowered(engine *ort.Engine, reg *op.Registry, m *onnxgraph.Model, sets []DataSet) string {
+	fired := false
+	low, err := rewrite.Lower(m, reg, func(n *onnxgraph.Node) bool {
+		fired = fired || reg.For(n).Lower.Rule() != nil
+		return true
+	})
+	switch {
+	case err != nil:
+		return words(err)
+	case !fired:
+		return "-"
+	}
+	return execute(engine, low, sets)
+}
+
+// words is the first line of an error, as it fits in a table.
+func words(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return strings.ReplaceAll(line, "\t", " ")
+}

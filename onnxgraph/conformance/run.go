@@ -1,0 +1,119 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ninox/onnxgraph"
+	ort "ninox/runtime"
+)
+
+// newestIR is the newest version of the file format that ONNX Runtime reads.
+// What is newer in later ones is in no backend test.
+const newestIR = 13
+
+func passed(word string) bool { return strings.HasPrefix(word, "ok") }
+
+// execute runs a model on every data set and says how the outputs compare.
+// Some files declare other shapes than they come with inputs of: those of the
+// inputs are declared instead.
+func execute(engine *ort.Engine, m *onnxgraph.Model, sets []DataSet) string {
+	m = typed(m, sets[0], func(t onnxgraph.Type) onnxgraph.Type { return t })
+	m.IRVersion = min(m.IRVersion, newestIR)
+	s, err := engine.NewSession(m, ort.SessionOptions{Threads: 1})
+	if err != nil {
+		return refusal(err)
+	}
+	defer s.Close()
+	word := ""
+	for _, d := range sets { // all cases but models of the zoo have one
+		if word, err = runSet(s, m, d); err != nil {
+			return refusal(err)
+		}
+		if !passed(word) {
+			break
+		}
+	}
+	return word
+}
+
+func runSet(s *ort.Session, m *onnxgraph.Model, d DataSet) (string, error) {
+	in := map[string]*ort.Value{}
+	for i, v := range d.In {
+		if v.Kind == onnxgraph.NoType {
+			return notRun + "the C API of ONNX Runtime cannot give an optional input that holds nothing", nil
+		}
+		value, err := v.value()
+		if err != nil {
+			return "", err
+		}
+		defer value.Close()
+		in[m.Graph.Inputs[i].Name] = value
+	}
+	out, err := s.Run(context.Background(), in)
+	if err != nil {
+		return "", err
+	}
+	random := draws(m)
+	worst := 0
+	for i, want := range d.Out {
+		name := m.Graph.Outputs[i].Name
+		if random {
+			if err := sameType(want, out[name]); err != nil {
+				return fmt.Sprintf(differs+"output %s: %v", name, err), nil
+			}
+			continue
+		}
+		level, err := closeness(want, out[name])
+		if err != nil {
+			return fmt.Sprintf(differs+"output %s: %v", name, err), nil
+		}
+		worst = max(worst, level)
+	}
+	if random {
+		return "ok, random", nil
+	}
+	return tolerances[worst].word, nil
+}
+
+// value is v as the runtime takes it.
+func (v *Value) value() (*ort.Value, error) {
+	if v.Kind == onnxgraph.TensorKind {
+		return ort.NewValue(v.Tensor)
+	}
+	var elems []*ort.Value
+	for _, e := range v.Elems {
+		x, err := e.value()
+		if err != nil {
+			return nil, err
+		}
+		elems = append(elems, x)
+	}
+	return ort.SequenceValue(elems...)
+}
+
+// draws says whether the model draws random numbers, which no two
+// implementations draw alike.
+func draws(m *onnxgraph.Model) bool {
+	random := false
+	m.Graph.EachGraph(func(g *onnxgraph.Graph) {
+		for _, n := range g.Nodes {
+			training := n.OpType == "Dropout" && n.Input(2) != ""
+			random = random || training || strings.HasPrefix(n.OpType, "Random") || slices.Contains([]string{"Bernoulli", "Multinomial"}, n.OpType)
+		}
+	})
+	return random
+}
+
+// refusal says in a few words why ONNX Runtime does not run a model: what
+// kind of message it gives.
+func refusal(err error) string {
+	var run *ort.RunError
+	if !errors.As(err, &run) {
+		return notRun + words(err)
+	}
+	return notRun + words(errors.New(run.Message))
+}
