@@ -76,7 +76,7 @@ OPTIMIZERS = [
     ("kind=adamw", torch.optim.AdamW, {"weight_decay": 0}),
     ("kind=adamw weight_decay=0.1", torch.optim.AdamW, {"weight_decay": 0.1}),
     ("kind=muon weight_decay=0.1", torch.optim.Muon, {"weight_decay": 0.1}),
-    ("kind=muon momentum=0.8 nesterov=false", torch.optim.Muon, {"momentum": 0.8, "nesterov": False, "weight_decay": 0}),
+    ("kind=muon momentum=0.8 plain_momentum=true", torch.optim.Muon, {"momentum": 0.8, "nesterov": False, "weight_decay": 0}),
     ("kind=muon adjust=match-rms-adamw", torch.optim.Muon, {"adjust_lr_fn": "match_rms_adamw", "weight_decay": 0}),
 ]
 SHAPES, STEPS = [[3, 4], [5, 2]], 5

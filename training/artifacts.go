@@ -25,6 +25,7 @@ const (
 	metaLoss        = "ninox.loss"         // kind of the loss
 	metaLossOptions = "ninox.loss_options" // LossOptions as JSON
 	metaOptimizer   = "ninox.optimizer"    // Optimizer.String
+	metaGroups      = "ninox.groups"       // the parameters' Groups as JSON, by name, where not zero
 	metaOutput      = "ninox.output"       // the model output that the loss judges
 )
 
@@ -49,21 +50,22 @@ type Artifacts struct {
 	Optimizer  *onnxgraph.Model
 	Checkpoint *Checkpoint
 
-	LossName string    // value name of the loss in both models
-	LossKind string    // as ArtifactOptions.Loss, "" where the artifacts are not ours
+	LossName string // value name of the loss in both models
+	LossKind string // as ArtifactOptions.Loss, "" where the artifacts are not ours
 	LossOptions
-	Config   Optimizer // what the optimizer model computes
-	Inputs   []string  // names of the batch inputs, labels included and last
-	Labels   string    // the last of Inputs, "" where an output of the model is the loss
-	Output   string    // the model output that the loss judges, "" where unknown
-	Params   []Param   // trainable parameters, in the order of the checkpoint
-	Buffers  []string  // frozen tensors that the training model updates (running statistics)
+	Config  Optimizer // what the optimizer model computes
+	Inputs  []string  // names of the batch inputs, labels included and last
+	Labels  string    // the last of Inputs, "" where an output of the model is the loss
+	Output  string    // the model output that the loss judges, "" where unknown
+	Params  []Param   // trainable parameters, in the order of the checkpoint
+	Buffers []string  // frozen tensors that the training model updates (running statistics)
 }
 
 // Param is one trainable parameter.
 type Param struct {
 	Name string
 	Dims []int64
+	Group
 }
 
 // Len is the number of elements.

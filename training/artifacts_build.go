@@ -32,9 +32,17 @@ type ArtifactOptions struct {
 	// Train, every float initializer with a gradient is trained; Freeze takes
 	// parameters out.
 	Train, Freeze []string
-	Output        string // model output that the loss judges; default the first of type float
-	Labels        string // name of the labels input; default "labels"
-	ClassAxis     int    // of cross-entropy, may be negative; 0 chooses 1, or the last of three axes
+	// NoDecay are globs over parameters without weight decay, besides those that
+	// DecayMatricesOnly leaves out: all with fewer than two axes longer than 1, as
+	// biases and normalisation weights are.
+	NoDecay           []string
+	DecayMatricesOnly bool
+	// NoMuon are globs over weight matrices that AdamW is to update. Muon's
+	// authors leave out embeddings, as ninox does, and the output layer.
+	NoMuon    []string
+	Output    string // model output that the loss judges; default the first of type float
+	Labels    string // name of the labels input; default "labels"
+	ClassAxis int    // of cross-entropy, may be negative; 0 chooses 1, or the last of three axes
 }
 
 // Validate names every field that makes no sense.
@@ -46,13 +54,16 @@ func (o ArtifactOptions) Validate() error {
 	if name, own := strings.CutPrefix(o.Loss, OutputLoss); own && o.Output != "" && o.Output != name {
 		errs = append(errs, fmt.Errorf("artifacts: loss %q judges that output, not %q", o.Loss, o.Output))
 	}
-	for _, g := range slices.Concat(o.Train, o.Freeze) {
+	for _, g := range slices.Concat(o.Train, o.Freeze, o.NoDecay, o.NoMuon) {
 		if _, err := path.Match(g, ""); err != nil {
 			errs = append(errs, fmt.Errorf("artifacts: glob %q: %w", g, err))
 		}
 	}
 	if !(o.LearningRate >= 0) {
 		errs = append(errs, fmt.Errorf("artifacts: learning rate %v is negative", o.LearningRate))
+	}
+	if len(o.NoMuon) > 0 && o.Optimizer.Kind != Muon {
+		errs = append(errs, fmt.Errorf("artifacts: parameters are to be left out of muon, but the optimizer is %s", cmp.Or(o.Optimizer.Kind, AdamW)))
 	}
 	return errors.Join(append(errs, o.Optimizer.Validate())...)
 }
@@ -85,7 +96,8 @@ type builder struct {
 	reg  *op.Registry
 	art  *Artifacts
 
-	given map[string]bool // float initializers of the model as it came: its parameters, as exporters write them
+	groups map[string]Group
+	given  map[string]bool // float initializers of the model as it came: its parameters, as exporters write them
 }
 
 func (b *builder) build(m *onnxgraph.Model) error {
@@ -144,6 +156,9 @@ func (b *builder) build(m *onnxgraph.Model) error {
 		if grads.Grads[name] != (Param{Name: name}).Grad() {
 			return fmt.Errorf("the model has a value named %q already, which is to be the gradient of parameter %q; rename it", Param{Name: name}.Grad(), name)
 		}
+	}
+	if b.groups, err = b.groupsOf(eval.Graph, trainable); err != nil {
+		return err
 	}
 	b.checkpoint(trainable, frozen)
 	b.parametersToInputs(b.art.Eval.Graph, nil)
@@ -230,9 +245,9 @@ func (b *builder) checkpoint(trainable, frozen []string) {
 	for _, name := range trainable {
 		t := g.Initializer(name)
 		c.Trainable = append(c.Trainable, t)
-		b.art.Params = append(b.art.Params, Param{name, t.Dims})
+		b.art.Params = append(b.art.Params, Param{Name: name, Dims: t.Dims, Group: b.groups[name]})
 		state := ParameterState{Param: name}
-		for i := range b.art.Config.moments() {
+		for i := range b.art.Config.moments(b.groups[name]) {
 			state.Moments = append(state.Moments, &onnxgraph.Tensor{
 				Name: fmt.Sprintf("momentum%d", i), DType: t.DType, Dims: t.Dims, Data: make([]byte, len(t.Data)),
 			})
@@ -288,6 +303,9 @@ func describe(a *Artifacts) {
 			m.SetMeta(metaLossOptions, options)
 		}
 		m.SetMeta(metaOutput, a.Output)
+		if groups := encodeGroups(a.Params); groups != "" {
+			m.SetMeta(metaGroups, groups)
+		}
 	}
 }
 
@@ -303,9 +321,9 @@ func optimizerModel(o Optimizer, params []Param, opset int64) *onnxgraph.Model {
 	ups := make([]update, len(params))
 	for i, p := range params {
 		shape := onnxgraph.StaticShape(p.Dims...)
-		u := update{param: w.input(p.Name, onnxgraph.Float, shape), grad: w.input(p.Grad(), onnxgraph.Float, shape), newParam: p.Name + updatedSuffix}
+		u := update{dims: p.Dims, group: p.Group, param: w.input(p.Name, onnxgraph.Float, shape), grad: w.input(p.Grad(), onnxgraph.Float, shape), newParam: p.Name + updatedSuffix}
 		w.output(u.newParam, onnxgraph.Float, shape)
-		for k := range o.moments() {
+		for k := range o.moments(p.Group) {
 			name := momentum(p.Name, k)
 			u.moments = append(u.moments, w.input(name, onnxgraph.Float, shape))
 			u.newMoments = append(u.newMoments, name+updatedSuffix)

@@ -31,7 +31,7 @@ func LoadArtifacts(dir string) (*Artifacts, error) {
 		return nil, fmt.Errorf("artifacts: %s holds no trainable parameters", filepath.Join(dir, CheckpointFile))
 	}
 	for _, t := range a.Checkpoint.Trainable {
-		a.Params = append(a.Params, Param{t.Name, t.Dims})
+		a.Params = append(a.Params, Param{Name: t.Name, Dims: t.Dims})
 	}
 	if config, ok := a.Training.Meta(metaOptimizer); ok {
 		err = a.readOwn(config)
@@ -53,6 +53,11 @@ func (a *Artifacts) readOwn(config string) error {
 	a.LossKind, _ = a.Training.Meta(metaLoss)
 	if text, ok := a.Training.Meta(metaLossOptions); ok {
 		if a.LossOptions, err = decodeLossOptions(text); err != nil {
+			return err
+		}
+	}
+	if text, ok := a.Training.Meta(metaGroups); ok {
+		if err := decodeGroups(a.Params, text); err != nil {
 			return err
 		}
 	}

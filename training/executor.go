@@ -89,10 +89,11 @@ func (e *Executor) restore(c *Checkpoint) error {
 		e.step = g.Step
 		for _, s := range g.States {
 			for i, t := range s.Moments {
-				if i >= e.art.Config.moments() {
-					break
+				name := momentum(s.Param, i)
+				if !e.state.has(name) {
+					break // a moment that this optimizer does not use
 				}
-				if err := e.state.set(momentum(s.Param, i), t); err != nil {
+				if err := e.state.set(name, t); err != nil {
 					return err
 				}
 			}

@@ -39,7 +39,7 @@ func newState(owned *closers, a *Artifacts, slots []slot) (*state, error) {
 		if err := s.alloc(owned, sl.name, sl.dims); err != nil {
 			return nil, err
 		}
-		for k := range a.Config.moments() {
+		for k := range a.Config.moments(sl.group) {
 			if err := s.alloc(owned, sl.moment(k), sl.dims); err != nil {
 				return nil, err
 			}
@@ -47,7 +47,7 @@ func newState(owned *closers, a *Artifacts, slots []slot) (*state, error) {
 		at := int64(0)
 		for _, p := range sl.params {
 			s.place[p.Name] = place{sl.name, at, p.Len(), p.Dims}
-			for k := range a.Config.moments() {
+			for k := range a.Config.moments(p.Group) {
 				s.place[momentum(p.Name, k)] = place{sl.moment(k), at, p.Len(), p.Dims}
 			}
 			at += p.Len()
@@ -128,6 +128,12 @@ func (s *state) view(name string) []float32 {
 	return s.bufs[p.pair].data[s.cur][p.at : p.at+p.len]
 }
 
+// has says whether the name is part of the state.
+func (s *state) has(name string) bool {
+	_, ok := s.place[name]
+	return ok
+}
+
 func (s *state) set(name string, t *onnxgraph.Tensor) error {
 	p, ok := s.place[name]
 	if !ok {
@@ -186,7 +192,7 @@ func (e *Executor) paramNames() []string {
 func (e *Executor) momentNames() []string {
 	var out []string
 	for _, p := range e.art.Params {
-		for k := range e.art.Config.moments() {
+		for k := range e.art.Config.moments(p.Group) {
 			out = append(out, momentum(p.Name, k))
 		}
 	}
@@ -225,7 +231,7 @@ func (e *Executor) Checkpoint(lr float64) *Checkpoint {
 	for _, p := range e.art.Params {
 		c.Trainable = append(c.Trainable, tensor(p.Name, p.Name))
 		st := ParameterState{Param: p.Name}
-		for k := range e.art.Config.moments() {
+		for k := range e.art.Config.moments(p.Group) {
 			st.Moments = append(st.Moments, tensor(fmt.Sprintf("momentum%d", k), momentum(p.Name, k)))
 		}
 		group.States = append(group.States, st)

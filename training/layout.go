@@ -2,6 +2,8 @@ package training
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"ninox/onnxgraph"
 )
@@ -17,6 +19,7 @@ const maxPacked = 1 << 16
 type slot struct {
 	name   string
 	dims   []int64 // the parameter's own shape, or [elements] where packed
+	group  Group   // of all its parameters
 	params []Param
 	packed bool
 }
@@ -30,28 +33,36 @@ func (s slot) moment(i int) string { return momentum(s.name, i) }
 // packedName is the vector of the small parameters in step models.
 const packedName = "ninox.packed"
 
-// layoutOf distributes the parameters over slots.
+// layoutOf distributes the parameters over slots. Those that share a vector
+// are of one group, since the vector is updated as one.
 func layoutOf(params []Param) []slot {
-	var out []slot
-	small := slot{name: packedName, packed: true}
-	n := int64(0)
+	var out, packs []slot
 	for _, p := range params {
-		if p.Len() > maxPacked {
-			out = append(out, slot{name: p.Name, dims: p.Dims, params: []Param{p}})
+		if p.Len() > maxPacked || p.Matrix != "" {
+			out = append(out, slot{name: p.Name, dims: p.Dims, group: p.Group, params: []Param{p}})
 			continue
 		}
-		small.params = append(small.params, p)
-		n += p.Len()
+		i := slices.IndexFunc(packs, func(s slot) bool { return s.group == p.Group })
+		if i < 0 {
+			i = len(packs)
+			packs = append(packs, slot{name: packedName + strings.Repeat("_", i), group: p.Group, packed: true})
+		}
+		packs[i].params = append(packs[i].params, p)
 	}
-	switch len(small.params) {
-	case 0:
-		return out
-	case 1:
-		p := small.params[0]
-		return append(out, slot{name: p.Name, dims: p.Dims, params: small.params})
+	for _, s := range packs {
+		if len(s.params) == 1 {
+			p := s.params[0]
+			s = slot{name: p.Name, dims: p.Dims, group: p.Group, params: s.params}
+		} else {
+			n := int64(0)
+			for _, p := range s.params {
+				n += p.Len()
+			}
+			s.dims = []int64{n}
+		}
+		out = append(out, s)
 	}
-	small.dims = []int64{n}
-	return append(out, small)
+	return out
 }
 
 // unpack declares the slots as inputs of the graph, in front of whose nodes
@@ -237,9 +248,9 @@ func (b stepModels) appendUpdate(w *grower, grads []string) {
 	ups := make([]update, len(b.slots))
 	for i, s := range b.slots {
 		shape := onnxgraph.StaticShape(s.dims...)
-		u := update{param: s.name, grad: grads[i], newParam: s.updated()}
+		u := update{dims: s.dims, group: s.group, param: s.name, grad: grads[i], newParam: s.updated()}
 		w.output(u.newParam, onnxgraph.Float, shape)
-		for k := range b.art.Config.moments() {
+		for k := range b.art.Config.moments(s.group) {
 			u.moments = append(u.moments, w.input(s.moment(k), onnxgraph.Float, shape))
 			u.newMoments = append(u.newMoments, s.moment(k)+updatedSuffix)
 			w.output(s.moment(k)+updatedSuffix, onnxgraph.Float, shape)

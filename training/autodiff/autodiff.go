@@ -10,16 +10,16 @@ import (
 	"ninox/onnxgraph/rewrite"
 )
 
-// minOpset is the lowest opset in which gradients are emitted: from 13 on,
+// MinOpset is the lowest opset in which gradients are emitted: from 13 on,
 // ReduceSum, Squeeze and Unsqueeze take their axes as an input, and rules rely
 // on one spelling.
-const minOpset = 13
+const MinOpset = 13
 
 // OpsetError reports a model of an opset in which no gradients are emitted.
 type OpsetError struct{ Opset int64 }
 
 func (e *OpsetError) Error() string {
-	return fmt.Sprintf("autodiff: model imports opset %d; gradients need opset %d or later, convert the model first", e.Opset, minOpset)
+	return fmt.Sprintf("autodiff: model imports opset %d; gradients need opset %d or later, convert the model first", e.Opset, MinOpset)
 }
 
 // Facts is the growing knowledge about the values of a graph; *infer.Result
@@ -45,7 +45,7 @@ type Result struct {
 // describe m; it learns the facts of every emitted value. Where operators
 // block the way, the error is a *RefusalError that lists all of them.
 func Gradients(m *onnxgraph.Model, reg *op.Registry, facts Facts, o Options) (*Result, error) {
-	if v := m.OpsetVersion(""); v < minOpset {
+	if v := m.OpsetVersion(""); v < MinOpset {
 		return nil, &OpsetError{v}
 	}
 	if f := facts.Fact(o.Loss); f == nil || !f.DType().IsFloat() {
