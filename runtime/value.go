@@ -244,11 +244,16 @@ func (v *Value) pinned(p *runtime.Pinner) {
 	}
 }
 
-// elementType is the C API's number of an element type: ONNX's own up to
-// float4, after which the API counts on in another order.
+// elementTypes are the C API's numbers of element types where they are not
+// ONNX's own; 0 where it has none.
+var elementTypes = map[onnxgraph.DType]int{
+	onnxgraph.Uint2: 24, onnxgraph.Int2: 25, onnxgraph.Float8E8M0: 26, onnxgraph.Float6E2M3: 0, onnxgraph.Float6E3M2: 0,
+}
+
+// elementType is the C API's number of an element type.
 func elementType(d onnxgraph.DType) int {
-	if d == onnxgraph.Float8E8M0 {
-		return capiFloat8E8M0
+	if t, ok := elementTypes[d]; ok {
+		return t
 	}
 	return int(d)
 }
@@ -256,16 +261,16 @@ func elementType(d onnxgraph.DType) int {
 // elementDType is the inverse of elementType; types that onnxgraph does not
 // know are Undefined.
 func elementDType(t int) onnxgraph.DType {
-	if t == capiFloat8E8M0 {
-		return onnxgraph.Float8E8M0
+	for d, n := range elementTypes {
+		if n == t && n != 0 {
+			return d
+		}
 	}
-	if d := onnxgraph.DType(t); t < int(onnxgraph.Float8E8M0) && d.Valid() {
+	if d := onnxgraph.DType(t); d.Valid() && elementType(d) == t {
 		return d
 	}
 	return onnxgraph.Undefined
 }
-
-const capiFloat8E8M0 = 26
 
 // received copies an output of the library and frees it; nil where it is an
 // optional one that holds nothing.

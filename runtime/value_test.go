@@ -21,8 +21,11 @@ import (
 func identity(t testing.TB, d onnxgraph.DType, s onnxgraph.Shape) *onnxgraph.Model {
 	t.Helper()
 	b := onnxgraph.NewBuilder("identity", 21)
+	if d.Bits() == 2 {
+		b = onnxgraph.NewBuilder("identity", 25)
+	}
 	x := b.Input("x", d, s)
-	if d.Bits() == 4 { // Identity has no kernel for these, but Cast has
+	if b := d.Bits(); b == 2 || b == 4 { // Identity has no kernel for these, but Cast has
 		f := b.Op("Cast", []string{x}, onnxgraph.IntAttr("to", int64(onnxgraph.Float)))
 		b.Output(b.Named("y", "Cast", []string{f}, onnxgraph.IntAttr("to", int64(d))), d, s)
 	} else {
@@ -55,8 +58,8 @@ func randomTensor(rng *rand.Rand, d onnxgraph.DType, dims []int64) *onnxgraph.Te
 			t.Data[i] &= 1
 		}
 	}
-	if odd := t.Len() % 2; d.Bits() == 4 && odd == 1 {
-		t.Data[len(t.Data)-1] &= 0x0f // the unused half of the last byte
+	if used := t.Len() * int64(d.Bits()) % 8; used > 0 {
+		t.Data[len(t.Data)-1] &= 1<<used - 1 // the unused bits of the last byte
 	}
 	return t
 }
@@ -66,6 +69,7 @@ func TestValuesOfAllTypes(t *testing.T) {
 		onnxgraph.Float, onnxgraph.Uint8, onnxgraph.Int8, onnxgraph.Uint16, onnxgraph.Int16, onnxgraph.Int32, onnxgraph.Int64,
 		onnxgraph.String, onnxgraph.Bool, onnxgraph.Float16, onnxgraph.Double, onnxgraph.Uint32, onnxgraph.Uint64, onnxgraph.BFloat16,
 		onnxgraph.Float8E4M3FN, onnxgraph.Float8E4M3FNUZ, onnxgraph.Float8E5M2, onnxgraph.Float8E5M2FNUZ, onnxgraph.Uint4, onnxgraph.Int4,
+		onnxgraph.Uint2, onnxgraph.Int2,
 	}
 	shapes := [][]int64{{}, {3}, {2, 3}, {0}, {2, 0, 3}}
 	rng := rand.New(rand.NewPCG(3, 3))
