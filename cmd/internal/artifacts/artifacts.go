@@ -92,7 +92,7 @@ type Report struct {
 }
 
 func run(_ context.Context, a *app.App, o options) error {
-	art, err := o.ArtifactsOf(o.Model, o.LR)
+	art, err := o.ArtifactsOf(a, o.Model, o.LR)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,9 @@ import (
 	"ninox/cmd/internal/app"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/ops"
+	"ninox/onnxgraph/rewrite"
 	"ninox/training"
+	"ninox/training/autodiff"
 )
 
 // ModelOptions say how a model is to be trained: what becomes part of its
@@ -24,46 +26,41 @@ type ModelOptions struct {
 	ClipNorm    float64
 	Train       []string
 	Freeze      []string
+	LossTuning
+	OptimizerTuning
 }
 
 // modelFlags are the names of the flags of ModelOptions.
-var modelFlags = []string{"loss", "loss-output", "optimizer", "weight-decay", "momentum", "clip-norm", "train", "freeze"}
-
-var optimizers = []string{training.AdamW, training.Adam, training.SGD}
+var modelFlags = slices.Concat([]string{"loss", "loss-output", "optimizer", "weight-decay", "momentum", "clip-norm", "train", "freeze"}, lossFlags, optimizerFlags)
 
 // Register adds the flags to a command.
 func (o *ModelOptions) Register(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&o.Loss, "loss", "", "cross-entropy (default), mse, l1 or bce-logits")
+	f.StringVar(&o.Loss, "loss", "", "cross-entropy (default), mse, l1, bce-logits, or output:NAME for an output of the model that is the loss")
 	f.StringVar(&o.Output, "loss-output", "", "model output that the loss judges (default: the first float output)")
-	f.StringVar(&o.Optimizer, "optimizer", "", "adamw (default), adam or sgd")
-	f.Float64Var(&o.WeightDecay, "weight-decay", 0, "weight decay: decoupled for adamw, L2 for adam and sgd")
-	f.Float64Var(&o.Momentum, "momentum", 0, "momentum of sgd")
+	f.StringVar(&o.Optimizer, "optimizer", "", "adamw (default), adam, sgd, lion, or muon for matrices with adamw for the rest")
+	f.Float64Var(&o.WeightDecay, "weight-decay", 0, "weight decay: L2 for adam and sgd, decoupled for the others")
+	f.Float64Var(&o.Momentum, "momentum", 0, "momentum of sgd, or of muon (there 0.95 by default)")
 	f.Float64Var(&o.ClipNorm, "clip-norm", 0, "scale gradients down to this norm; 0 does not clip")
 	f.StringSliceVar(&o.Train, "train", nil, "train only the parameters that match these globs")
 	f.StringSliceVar(&o.Freeze, "freeze", nil, "do not train the parameters that match these globs")
 	app.Choices(c, "loss", training.Losses())
-	app.Choices(c, "optimizer", optimizers)
+	app.Choices(c, "optimizer", training.Optimizers())
+	o.LossTuning.register(c)
+	o.OptimizerTuning.register(c)
 }
 
 // Check adds the faults of the flags.
 func (o *ModelOptions) Check(f *app.Faults) {
-	f.OneOf("loss", o.Loss, training.Losses())
-	f.OneOf("optimizer", o.Optimizer, optimizers)
-	if !(o.WeightDecay >= 0) {
-		f.Addf("--weight-decay %v: expected at least 0", o.WeightDecay)
+	if !training.IsLoss(o.Loss) {
+		f.OneOf("loss", o.Loss, append(training.Losses(), training.OutputLoss+"NAME"))
 	}
-	if !(o.ClipNorm >= 0) {
-		f.Addf("--clip-norm %v: expected at least 0", o.ClipNorm)
-	}
-	if !(o.Momentum >= 0 && o.Momentum < 1) {
-		f.Addf("--momentum %v: expected 0 to below 1", o.Momentum)
-	} else if o.Momentum > 0 && o.Optimizer != training.SGD {
-		f.Addf("--momentum %v: only sgd has momentum; choose --optimizer sgd", o.Momentum)
-	}
-	for _, glob := range slices.Concat(o.Train, o.Freeze) {
+	f.OneOf("optimizer", o.Optimizer, training.Optimizers())
+	o.LossTuning.check(o.Loss, f)
+	o.OptimizerTuning.check(o, f)
+	for _, glob := range slices.Concat(o.Train, o.Freeze, o.NoDecay, o.NoMuon) {
 		if _, err := path.Match(glob, ""); err != nil {
-			f.Addf("--train or --freeze %q: %w", glob, err)
+			f.Addf("--train, --freeze, --no-decay or --no-muon %q: %w", glob, err)
 		}
 	}
 }
@@ -72,14 +69,19 @@ func (o *ModelOptions) Check(f *app.Faults) {
 // them, 0 means the default.
 func (o *ModelOptions) Artifacts(m *onnxgraph.Model, lr float64) (*training.Artifacts, error) {
 	return training.BuildArtifacts(m, ops.Registry(), training.ArtifactOptions{
-		Loss: o.Loss, Output: o.Output, LearningRate: lr, Train: o.Train, Freeze: o.Freeze,
-		Optimizer: training.Optimizer{Kind: o.Optimizer, WeightDecay: o.WeightDecay, Momentum: o.Momentum, ClipNorm: o.ClipNorm},
+		Loss: o.Loss, LossOptions: o.LossTuning.options(), Output: o.Output, LearningRate: lr, Train: o.Train, Freeze: o.Freeze,
+		NoDecay: o.NoDecay, DecayMatricesOnly: o.DecayMatricesOnly, NoMuon: o.NoMuon,
+		Optimizer: training.Optimizer{
+			Kind: o.Optimizer, WeightDecay: o.WeightDecay, Momentum: o.Momentum, ClipNorm: o.ClipNorm,
+			Beta1: o.Beta1, Beta2: o.Beta2, Epsilon: o.Epsilon, Convention: o.Convention, NoBiasCorrection: o.NoBiasCorrection,
+			Dampening: o.Dampening, Nesterov: o.Nesterov, Adjust: o.MuonAdjust, AdamWRate: o.AdamWRate,
+		},
 	})
 }
 
 // ArtifactsOf reads a model file and derives its training artifacts.
-func (o *ModelOptions) ArtifactsOf(file string, lr float64) (*training.Artifacts, error) {
-	m, err := onnxgraph.ReadFile(file)
+func (o *ModelOptions) ArtifactsOf(a *app.App, file string, lr float64) (*training.Artifacts, error) {
+	m, err := ReadModel(a, file)
 	if err != nil {
 		return nil, err
 	}
@@ -88,4 +90,22 @@ func (o *ModelOptions) ArtifactsOf(file string, lr float64) (*training.Artifacts
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return art, nil
+}
+
+// ReadModel reads a model that is to be trained. One of an opset for which
+// there are no gradients is converted to a later one, and a note says so.
+func ReadModel(a *app.App, file string) (*onnxgraph.Model, error) {
+	m, err := onnxgraph.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	from := m.OpsetVersion("")
+	if from == 0 || from >= autodiff.MinOpset {
+		return m, nil
+	}
+	if m, _, err = rewrite.Convert(m, ops.Registry(), rewrite.Trainable); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	a.Notef("%s: converted from opset %d to %d; gradients need %d or later", file, from, rewrite.Trainable, autodiff.MinOpset)
+	return m, nil
 }

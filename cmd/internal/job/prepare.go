@@ -54,7 +54,7 @@ func (j *Job) open(ctx context.Context) error {
 	case src.Task != nil:
 		return j.openTask(ctx)
 	case src.Model != "":
-		if j.Artifacts, err = j.ArtifactsOf(src.Model, j.LR); err != nil {
+		if j.Artifacts, err = j.ArtifactsOf(j.app, src.Model, j.LR); err != nil {
 			return err
 		}
 	default:

@@ -27,6 +27,8 @@ const (
 //	fixed.onnx    the same with batches of 16
 //	blocked.onnx  the same with a node "wall" behind the ReLU that no gradient passes
 //	unknown.onnx  two operators that no one knows
+//	old.onnx      mlp.onnx in opset 9, with Clip in place of ReLU
+//	fused.onnx    mlp.onnx with com.microsoft's Gelu in place of ReLU
 //	train.npz     x [96,4], labels [96]: the class is the largest of the first three features
 //	wrong.npz     x has 5 features
 //	huge.npz      features so large that the loss overflows
@@ -36,6 +38,8 @@ func Fixtures(dir string) error {
 		"fixed.onnx":   func() (*onnxgraph.Model, error) { return mlp(onnxgraph.Known(16), false) },
 		"blocked.onnx": func() (*onnxgraph.Model, error) { return mlp(onnxgraph.Sym("batch"), true) },
 		"unknown.onnx": unknown,
+		"old.onnx":     old,
+		"fused.onnx":   fused,
 	} {
 		model, err := m()
 		if err != nil {
@@ -98,6 +102,39 @@ func unknown() (*onnxgraph.Model, error) {
 	last.OpType, last.Attrs = "Frobnicate", nil
 	g.Nodes[0].OpType, g.Nodes[0].Domain, g.Nodes[0].Attrs = "Warp", "com.example", nil
 	m.Opsets = append(m.Opsets, onnxgraph.Opset{Domain: "com.example", Version: 1})
+	return m, nil
+}
+
+// replaced is the small network with another node in place of its ReLU.
+func replaced(by onnxgraph.Node) (*onnxgraph.Model, error) {
+	m, err := mlp(onnxgraph.Sym("batch"), false)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range m.Graph.Nodes {
+		if n.OpType == "Relu" {
+			by.Name, by.Inputs, by.Outputs = n.Name, n.Inputs, n.Outputs
+			m.Graph.Nodes[i] = &by
+		}
+	}
+	return m, nil
+}
+
+func old() (*onnxgraph.Model, error) {
+	m, err := replaced(onnxgraph.Node{OpType: "Clip", Attrs: []*onnxgraph.Attribute{onnxgraph.FloatAttr("min", 0)}})
+	if err != nil {
+		return nil, err
+	}
+	m.IRVersion, m.Opsets = 4, []onnxgraph.Opset{{Version: 9}}
+	return m, nil
+}
+
+func fused() (*onnxgraph.Model, error) {
+	m, err := replaced(onnxgraph.Node{OpType: "Gelu", Domain: "com.microsoft"})
+	if err != nil {
+		return nil, err
+	}
+	m.Opsets = append(m.Opsets, onnxgraph.Opset{Domain: "com.microsoft", Version: 1})
 	return m, nil
 }
 

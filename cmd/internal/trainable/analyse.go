@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/job"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
@@ -52,8 +53,8 @@ type Operator struct {
 }
 
 // Analyse reads a model and finds out what can be trained with the options.
-func Analyse(file string, o job.ModelOptions) (*Report, error) {
-	m, err := onnxgraph.ReadFile(file)
+func Analyse(a *app.App, file string, o job.ModelOptions) (*Report, error) {
+	m, err := job.ReadModel(a, file)
 	if err != nil {
 		return nil, err
 	}

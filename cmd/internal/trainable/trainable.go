@@ -49,7 +49,7 @@ pass through it, and if not, why.`,
 }
 
 func run(_ context.Context, a *app.App, o options) error {
-	r, err := Analyse(o.Model, o.ModelOptions)
+	r, err := Analyse(a, o.Model, o.ModelOptions)
 	if err != nil {
 		return err
 	}
