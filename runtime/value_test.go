@@ -25,7 +25,7 @@ func identity(t testing.TB, d onnxgraph.DType, s onnxgraph.Shape) *onnxgraph.Mod
 		b = onnxgraph.NewBuilder("identity", 25)
 	}
 	x := b.Input("x", d, s)
-	if b := d.Bits(); b == 2 || b == 4 { // Identity has no kernel for these, but Cast has
+	if bits := d.Bits(); bits == 2 || bits == 4 { // Identity has no kernel for these, but Cast has
 		f := b.Op("Cast", []string{x}, onnxgraph.IntAttr("to", int64(onnxgraph.Float)))
 		b.Output(b.Named("y", "Cast", []string{f}, onnxgraph.IntAttr("to", int64(d))), d, s)
 	} else {
