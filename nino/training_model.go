@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 
 	"ninox/neuralgraph"
 	"ninox/onnxgraph"
@@ -57,19 +58,32 @@ func Initial(c Config, seed uint64) (*Weights, error) {
 	return NewWeights(set, nil)
 }
 
+// Trained names the tensors that reach the output, those that can be trained:
+// all but the last layer of message passing, after which no edge is updated.
+func (c *Config) Trained() []string {
+	last := fmt.Sprintf("gnn.convs.%d.", c.Layers-1)
+	var out []string
+	for _, s := range c.expected() {
+		if !strings.HasPrefix(s.name, last) {
+			out = append(out, s.name)
+		}
+	}
+	return out
+}
+
 // TrainingModel is the network as a model whose weights can be trained: the
 // tensors are initializers under their own names, nothing is multiplied out,
 // and all horizons are predicted at once. Inputs are those of EdgesModel
-// without k, of a disjoint union of graphs, and weight float [E, Taps·Horizons];
-// the output forecast float [E, Taps·Horizons] is weight·(newest scaled state +
-// prediction), number f·Horizons + (k−1). The mean absolute difference from
-// equally weighted targets is the paper's loss.
+// without k, of a disjoint union of graphs whose edges have F taps, 1 to Taps,
+// and weight float [E, F·Horizons]; the output forecast float [E, F·Horizons]
+// is weight·(newest scaled state + prediction), number f·Horizons + (k−1). The
+// mean absolute difference from equally weighted targets is the paper's loss.
 func TrainingModel(w *Weights, opset int64) (*onnxgraph.Model, error) {
 	if opset < MinOpset || opset > MaxOpset {
 		return nil, fmt.Errorf("training model: opset %d, expected %d to %d", opset, MinOpset, MaxOpset)
 	}
 	t := &trainable{emitter: newEmitter("nino_training", opset), w: w}
-	for _, name := range w.Tensors.Names() {
+	for _, name := range w.Trained() {
 		tensor, err := weights.ToTensor(name, w.Tensors.Get(name))
 		if err != nil {
 			return nil, err
@@ -92,7 +106,11 @@ type trainable struct {
 
 // layer is the linear layer of that name.
 func (t *trainable) layer(x, name string) string {
-	return t.Op("Gemm", []string{x, name + ".weight", name + ".bias"}, onnxgraph.IntAttr("transB", 1))
+	return t.affine(x, name+".weight", name+".bias")
+}
+
+func (t *trainable) affine(x, weight, bias string) string {
+	return t.Op("Gemm", []string{x, weight, bias}, onnxgraph.IntAttr("transB", 1))
 }
 
 // columns cuts columns lo to hi out of x.
@@ -103,24 +121,28 @@ func (t *trainable) columns(x string, lo, hi int) string {
 func (t *trainable) emit() {
 	w := t.w
 	edges := onnxgraph.Sym("E")
-	outputs := int64(w.Taps * w.Horizons)
 	types := t.Input(inTypes, onnxgraph.Int64, onnxgraph.Shape{edges})
-	features := t.Input(inFeatures, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Known(int64(w.Taps * w.Context))})
+	features := t.Input(inFeatures, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Sym("columns")})
+	columns := t.Op("Slice", []string{t.Op("Shape", []string{features}), t.axes(1), t.axes(2)})
+	// The taps that the edges have need the first columns of the projection and
+	// the first rows of the output alone.
+	project := t.Op("Slice", []string{"edge_proj.fc.0.weight", t.axes(0), columns, t.axes(1)})
 	embedded := t.Op("Gather", []string{"layer_embed.weight", types})
-	edge := t.add(t.layer(features, "edge_proj.fc.0"), embedded)
+	edge := t.add(t.affine(features, project, "edge_proj.fc.0.bias"), embedded)
 	var out string
 	if w.Variant == VariantMLP {
 		out = t.mlp(edge)
 	} else {
-		out = t.messages(edge)
+		taps := t.Op("Div", []string{columns, t.axes(int64(w.Context))})
+		out = t.messages(edge, t.Op("Mul", []string{taps, t.axes(int64(w.Horizons))}))
 	}
-	// [E, Taps·Horizons] = newest state of each tap, repeated for each horizon, + prediction.
+	// Newest state of each tap, repeated for each horizon, + prediction.
 	newest := t.Op("Unsqueeze", []string{t.newest(features, 1, int64(w.Context)), t.axes(2)})
-	shape := t.axes(0, int64(w.Taps), int64(w.Horizons))
-	forecast := t.Op("Reshape", []string{t.add(newest, t.Op("Reshape", []string{out, shape})), t.axes(0, outputs)})
-	weight := t.Input(inWeight, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Known(outputs)})
+	byTap := t.Op("Reshape", []string{out, t.axes(0, -1, int64(w.Horizons))})
+	forecast := t.Op("Flatten", []string{t.add(newest, byTap)}, onnxgraph.IntAttr("axis", 1))
+	weight := t.Input(inWeight, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Sym("outputs")})
 	t.Named(outForecast, "Mul", []string{forecast, weight})
-	t.Output(outForecast, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Known(outputs)})
+	t.Output(outForecast, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Sym("outputs")})
 }
 
 func (t *trainable) mlp(x string) string {
@@ -134,8 +156,8 @@ func (t *trainable) mlp(x string) string {
 }
 
 // messages are the rounds of message passing without the last, which reaches
-// no edge, and the output layers.
-func (t *trainable) messages(edge string) string {
+// no edge, and the output layers, of which so many rows are wanted.
+func (t *trainable) messages(edge, rows string) string {
 	w := t.w
 	index := t.Input(inEdges, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Known(2), onnxgraph.Sym("E")})
 	pos := t.Input(inPositions, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("N"), onnxgraph.Known(int64(w.Positions))})
@@ -168,19 +190,21 @@ func (t *trainable) messages(edge string) string {
 			t.Op("Gather", []string{t.layer(x, update+"lin_t"), g.target}))
 		edge = t.layer(t.silu(t.add(t.layer(edge, update+"lin_e"), ends)), update+"lin1")
 	}
-	return t.layer(t.silu(t.layer(edge, "edge_out.fc.0")), "edge_out.fc.2")
+	hidden := t.silu(t.layer(edge, "edge_out.fc.0"))
+	return t.affine(hidden, t.head("edge_out.fc.2.weight", rows), t.head("edge_out.fc.2.bias", rows))
 }
 
 // Example is one window of a trajectory as an example for training: a graph,
 // what the network sees of it, and what came of it.
 type Example struct {
 	Nodes, Edges int
+	Taps         int       // F, as asked for
 	Index        []int64   // [2, Edges]
 	Types        []int64   // [Edges]
-	Features     []float32 // [Edges, Taps·Context]
-	Positions    []float32 // [Nodes, Positions]
-	Target       []float32 // [Edges, Taps·Horizons], 0 where Valid is not
-	Valid        []bool    // [Edges, Taps·Horizons]
+	Features     []float32 // [Edges, F·Context]
+	Positions    []float32 // [Nodes, Positions]; nil for the MLP
+	Target       []float32 // [Edges, F·Horizons], 0 where Valid is not
+	Valid        []bool    // [Edges, F·Horizons]
 	ValidCount   int
 }
 
@@ -195,8 +219,7 @@ type Examples struct {
 // NewExamples prepares a model's graph for a network of this Config, which must
 // not have word positions.
 func NewExamples(c Config, g *neuralgraph.NiNo) (*Examples, error) {
-	taps := c.Taps
-	p, err := newPlan(g, taps, c.EdgeTypes)
+	p, err := newPlan(g, c.Taps, c.EdgeTypes)
 	if err != nil {
 		return nil, fmt.Errorf("examples: %w", err)
 	}
@@ -245,15 +268,22 @@ func (p *plan) each(visit func(e int, x *piece, i, j int)) {
 // state has to hold.
 func (x *Examples) Parameters() []string { return x.plan.parameters }
 
+// Taps is the largest number of taps of an edge.
+func (x *Examples) Taps() int { return x.plan.widest }
+
 // Edges is the number of edges, self-loops included.
 func (x *Examples) Edges() int { return x.plan.edges }
 
 // Example makes an example of Context states, oldest first, and of what came
 // after the newest: future[k-1] is k intervals later, nil where the trajectory
-// had ended. A target that is not finite, or further than limit deviations from
-// 0, is left out, so that a trajectory that diverges cannot spoil the training.
-func (x *Examples) Example(states, future []*weights.Set, limit float64) (*Example, error) {
+// had ended. Edges get so many taps, at least Taps(). A target that is not
+// finite, or further than limit deviations from 0, is left out, so that a
+// trajectory that diverges cannot spoil the training.
+func (x *Examples) Example(states, future []*weights.Set, taps int, limit float64) (*Example, error) {
 	c := x.config
+	if taps < x.plan.widest || taps > c.Taps {
+		return nil, fmt.Errorf("example: %d taps, expected %d to %d", taps, x.plan.widest, c.Taps)
+	}
 	if len(states) != c.Context || len(future) > c.Horizons {
 		return nil, fmt.Errorf("example: %d states and %d to come, expected %d and at most %d", len(states), len(future), c.Context, c.Horizons)
 	}
@@ -265,9 +295,9 @@ func (x *Examples) Example(states, future []*weights.Set, limit float64) (*Examp
 	if err != nil {
 		return nil, err
 	}
-	columns, outputs := c.Taps*c.Context, c.Taps*c.Horizons
+	columns, outputs := taps*c.Context, taps*c.Horizons
 	ex := &Example{
-		Nodes: x.plan.nodes, Edges: x.plan.edges, Index: x.index, Types: x.types, Positions: x.positions,
+		Nodes: x.plan.nodes, Edges: x.plan.edges, Taps: taps, Index: x.index, Types: x.types, Positions: x.positions,
 		Features: make([]float32, x.plan.edges*columns), Target: make([]float32, x.plan.edges*outputs), Valid: make([]bool, x.plan.edges*outputs),
 	}
 	x.plan.each(func(e int, p *piece, i, j int) {

@@ -28,7 +28,7 @@ func TestTrainingModelForecast(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ex, err := x.Example(states[:c.Context], []*weights.Set{states[c.Context], nil, states[c.Context+1]}, 100)
+			ex, err := x.Example(states[:c.Context], []*weights.Set{states[c.Context], nil, states[c.Context+1]}, c.Taps, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +97,7 @@ func TestExampleTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	future := []*weights.Set{nil, states[c.Context]}
-	ex, err := x.Example(states[:c.Context], future, 1e6)
+	ex, err := x.Example(states[:c.Context], future, c.Taps, 1e6)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestExampleTargets(t *testing.T) {
 		}
 	}
 	// Targets are scaled like the newest state: an unchanged future equals it.
-	same, err := x.Example(states[:c.Context], []*weights.Set{states[c.Context-1]}, 1e6)
+	same, err := x.Example(states[:c.Context], []*weights.Set{states[c.Context-1]}, c.Taps, 1e6)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +124,11 @@ func TestExampleTargets(t *testing.T) {
 			t.Fatalf("target %d is %v, the newest state %v", i, same.Target[i], newest)
 		}
 	}
-	none, err := x.Example(states[:c.Context], future, 0)
+	none, err := x.Example(states[:c.Context], future, c.Taps, 0)
 	if err != nil || none.ValidCount != 0 {
 		t.Errorf("%d targets within a limit of 0 (%v)", none.ValidCount, err)
 	}
-	if _, err := x.Example(states[:2], nil, 1); err == nil {
+	if _, err := x.Example(states[:2], nil, c.Taps, 1); err == nil {
 		t.Error("two states make an example")
 	}
 }

@@ -35,8 +35,8 @@ import (
 type Store struct{ dir string }
 
 const (
-	trajectoryMagic = "NINOXTR1"
-	maxHeader       = 16 << 20 // bytes
+	trajectoryMagic  = "NINOXTR1"
+	maxHeader        = 16 << 20 // bytes
 	trajectorySuffix = ".traj"
 	partSuffix       = ".part"
 )

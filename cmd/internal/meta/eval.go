@@ -1,0 +1,113 @@
+package meta
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"ninox/cmd/internal/app"
+	"ninox/nino"
+	"ninox/nino/meta"
+)
+
+type evalOptions struct {
+	Store   string
+	Weights []string
+	meta.EvaluateOptions
+}
+
+func newEval(a *app.App) *cobra.Command {
+	var o evalOptions
+	cmd := &cobra.Command{
+		Use:   "eval STORE",
+		Short: "Measure the forecasts of network weights on the runs of a store that are held out",
+		Long: `The error is the mean absolute difference between forecast and what the run did, in standard deviations
+of the parameter's tensor, beside that of Linefit and of no change at all.`,
+		Example: `  ninox meta eval trajectories --weights nino-32/weights.safetensors
+  ninox meta eval trajectories --weights a.safetensors,b.safetensors --horizons 1,5,20,40`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.Store = args[0]
+			var f app.Faults
+			if len(o.Weights) == 0 {
+				f.Addf("--weights is missing")
+			}
+			if o.Spacing < 1 || o.Windows < 1 {
+				f.Addf("--spacing %d, --windows %d: expected at least 1", o.Spacing, o.Windows)
+			}
+			if err := f.Err(c); err != nil {
+				return err
+			}
+			return runEval(c.Context(), a, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVarP(&o.Weights, "weights", "w", nil, "weights of the network, .safetensors or the reference's .pt")
+	f.IntSliceVar(&o.Horizons, "horizons", []int{1, 5, 20, 40}, "how many intervals ahead")
+	f.IntVar(&o.Spacing, "spacing", 200, "steps of an interval")
+	f.IntVar(&o.Windows, "windows", 4, "windows of each run")
+	return cmd
+}
+
+// evaluation is the result for one file of weights.
+type evaluation struct {
+	Weights  string             `json:"weights"`
+	Runs     int                `json:"runs"`
+	Windows  int                `json:"windows"`
+	Forecast []meta.ForecastRow `json:"forecast"`
+}
+
+func runEval(ctx context.Context, a *app.App, o evalOptions) error {
+	store, err := meta.OpenStore(o.Store)
+	if err != nil {
+		return err
+	}
+	engine, err := a.Engine(ctx)
+	if err != nil {
+		return err
+	}
+	var results []evaluation
+	var forecasts []*meta.Forecast
+	for _, path := range o.Weights {
+		w, err := nino.Import(path)
+		if err != nil {
+			return err
+		}
+		f, err := meta.Evaluate(ctx, engine, w, store, o.EvaluateOptions)
+		if err != nil {
+			return err
+		}
+		results, forecasts = append(results, evaluation{path, f.Runs, f.Windows, f.Rows}), append(forecasts, f)
+	}
+	if a.JSON {
+		return a.WriteJSON(results)
+	}
+	t := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "horizon\t")
+	for _, k := range o.Horizons {
+		fmt.Fprintf(t, "%d\t", k)
+	}
+	fmt.Fprintln(t)
+	row := func(name, method string, f *meta.Forecast) {
+		fmt.Fprintf(t, "%s\t", name)
+		for _, k := range o.Horizons {
+			fmt.Fprintf(t, "%.4f\t", f.Error(method, k))
+		}
+		fmt.Fprintln(t)
+	}
+	for i, f := range forecasts {
+		row(o.Weights[i], meta.MethodNetwork, f)
+	}
+	last := forecasts[len(forecasts)-1]
+	for _, m := range slices.Sorted(slices.Values([]string{meta.MethodLinefit, meta.MethodNewest})) {
+		row(m, m, last)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.Out, "mean absolute error in standard deviations; %d windows of %d runs, %d steps an interval\n", last.Windows, last.Runs, o.Spacing)
+	return err
+}
