@@ -33,7 +33,7 @@ func TestFlags(t *testing.T) {
 			t.Errorf("there is no --%s", flag)
 		}
 	}
-	if _, err := parse(t, "m.onnx", "--optimizer", "lion"); app.ExitCode(err) != app.ExitUsage {
+	if _, err := parse(t, "m.onnx", "--optimizer", "adagrad"); app.ExitCode(err) != app.ExitUsage {
 		t.Errorf("error %v, expected one of usage", err)
 	}
 }
