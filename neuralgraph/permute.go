@@ -32,6 +32,18 @@ func (g *Graph) RandomPermutations(rng *rand.Rand, ids ...string) Permutations {
 	return out
 }
 
+// RandomOrder draws an order for one group, other than the given one, whether
+// or not it may be permuted. Groups of one neuron have no other order.
+func (g *Graph) RandomOrder(rng *rand.Rand, id string) Permutations {
+	out := Permutations{}
+	for i := range g.Groups {
+		if gr := &g.Groups[i]; gr.ID == id && gr.Size > 1 {
+			out[id] = derangement(rng, int(gr.Size))
+		}
+	}
+	return out
+}
+
 // derangement is a random order of n >= 2 things that is not the identity.
 func derangement(rng *rand.Rand, n int) []int {
 	for {
@@ -141,24 +153,48 @@ func reordered(t *onnxgraph.Tensor, orders [][]int) (*onnxgraph.Tensor, error) {
 		return nil, fmt.Errorf("permute: %q has %d bytes of %s%v", t.Name, len(t.Data), t.DType, t.Dims)
 	}
 	out := *t
-	out.External, out.Data = nil, make([]byte, 0, len(t.Data))
+	out.External, out.Data = nil, make([]byte, len(t.Data))
+	if n > 0 {
+		gather(out.Data, t.Data, orders, width)
+	}
+	return &out, nil
+}
+
+// gather copies elements of the given width in a new order along every axis;
+// last axes that keep theirs are copied in one piece.
+func gather(to, from []byte, orders [][]int, width int) {
+	for len(orders) > 0 && ascending(orders[len(orders)-1]) {
+		width *= len(orders[len(orders)-1])
+		orders = orders[:len(orders)-1]
+	}
+	if len(orders) == 0 {
+		copy(to, from)
+		return
+	}
 	strides := make([]int, len(orders))
-	for a, s := len(orders)-1, 1; a >= 0; a-- {
+	for a, s := len(orders)-1, width; a >= 0; a-- {
 		strides[a] = s
 		s *= len(orders[a])
 	}
+	last, next := len(orders)-1, 0
 	var walk func(a, at int)
 	walk = func(a, at int) {
-		if a == len(orders) {
-			out.Data = append(out.Data, t.Data[at*width:(at+1)*width]...)
-			return
-		}
 		for _, i := range orders[a] {
-			walk(a+1, at+i*strides[a])
+			if a < last {
+				walk(a+1, at+i*strides[a])
+				continue
+			}
+			next += copy(to[next:next+width], from[at+i*width:])
 		}
 	}
-	if n > 0 {
-		walk(0, 0)
+	walk(0, 0)
+}
+
+func ascending(order []int) bool {
+	for i, k := range order {
+		if i != k {
+			return false
+		}
 	}
-	return &out, nil
+	return true
 }

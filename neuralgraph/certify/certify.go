@@ -9,9 +9,10 @@ package certify
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"strings"
 
 	"ninox/neuralgraph"
 	"ninox/onnxgraph"
@@ -30,7 +31,10 @@ type Certificate struct {
 	Passed          int      `json:"passed"`
 	Failed          []string `json:"failed"` // ids
 	MaxRelError     float64  `json:"max_rel_error"`
+	Tolerance       float64  `json:"tolerance"` // outputs count as equal up to it
+	Inputs          int      `json:"inputs"`    // sets of inputs that were run, one for each way through the model
 	NegativeControl Control  `json:"negative_control"`
+	Refused         Refused  `json:"refused"`
 }
 
 // Control is the outcome of the negative control.
@@ -41,19 +45,40 @@ type Control struct {
 	RelError  float64 `json:"rel_error"`
 }
 
+// Refused is what permuting the groups that are said not to be permutable did
+// to the outputs. Groups of one neuron have no other order and do not count.
+type Refused struct {
+	Groups  int      `json:"groups"`
+	Changed int      `json:"changed"` // rightly refused: the outputs change
+	Unknown []string `json:"unknown"` // ids of those whose permutation made no difference that could be told
+}
+
 // String is the certificate in a sentence.
 func (c *Certificate) String() string {
 	if c.Groups == 0 {
-		return "no group to permute"
+		return c.Refused.text("no group to permute")
 	}
 	s := fmt.Sprintf("%d of %d groups permuted, outputs equal within %.1e", c.Passed, c.Groups, c.MaxRelError)
 	if len(c.Failed) > 0 {
 		s = fmt.Sprintf("%d of %d groups passed, outputs differ by up to %.1e", c.Passed, c.Groups, c.MaxRelError)
 	}
 	if n := c.NegativeControl; n.Changed {
-		return fmt.Sprintf("%s; permuted in %s only, %s changes them by %.1e", s, n.Parameter, n.Group, n.RelError)
+		s = fmt.Sprintf("%s; permuted in %s only, %s changes them by %.1e", s, n.Parameter, n.Group, n.RelError)
+	} else {
+		s += "; the outputs do not tell neurons apart"
 	}
-	return s + "; the outputs do not tell neurons apart"
+	return c.Refused.text(s)
+}
+
+// text appends the refused groups to a sentence.
+func (r *Refused) text(s string) string {
+	switch {
+	case r.Groups == 0:
+		return s
+	case len(r.Unknown) == 0:
+		return fmt.Sprintf("%s; all %d refused groups change the outputs", s, r.Groups)
+	}
+	return fmt.Sprintf("%s; %d of %d refused groups change the outputs, unknown: %s", s, r.Changed, r.Groups, strings.Join(r.Unknown, ", "))
 }
 
 // Run permutes and compares. The graph must be that of the model. The error
@@ -62,7 +87,7 @@ func Run(ctx context.Context, engine *ort.Engine, m *onnxgraph.Model, g *neuralg
 	if o.Tolerance == 0 {
 		o.Tolerance = 1e-4
 	}
-	cert := &Certificate{Failed: []string{}}
+	cert := &Certificate{Failed: []string{}, Refused: Refused{Unknown: []string{}}}
 	var ids []string
 	for _, gr := range g.Groups {
 		if gr.Permutable {
@@ -70,21 +95,28 @@ func Run(ctx context.Context, engine *ort.Engine, m *onnxgraph.Model, g *neuralg
 		}
 	}
 	cert.Groups = len(ids)
-	// More noise, and then none, in case the outputs do not tell neurons apart.
-	for _, noise := range []float64{0.3, 1, 0} {
+	for _, gr := range g.Groups {
+		if !gr.Permutable && gr.Size > 1 {
+			cert.Refused.Unknown = append(cert.Refused.Unknown, gr.ID)
+		}
+	}
+	cert.Refused.Groups = len(cert.Refused.Unknown)
+	// The weights without noise, and then with more of it, in case the outputs
+	// do not tell neurons apart.
+	for _, noise := range []float64{0.3, 0, 1} {
 		r := &run{ctx: ctx, engine: engine, g: g, o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x6e696e6f))}
-		err := r.try(noise, ids, cert)
-		if err != nil {
+		if err := r.try(noise, ids, cert); err != nil {
 			return nil, fmt.Errorf("certificate: %w", err)
 		}
-		if cert.NegativeControl.Changed || len(ids) == 0 {
+		if (cert.NegativeControl.Changed || len(ids) == 0) && len(cert.Refused.Unknown) == 0 {
 			break
 		}
 	}
 	return cert, nil
 }
 
-// try makes the runs with one set of weights.
+// try makes the runs with one set of weights: those that have not shown
+// anything yet.
 func (r *run) try(noise float64, ids []string, cert *Certificate) error {
 	defer r.close()
 	if err := r.open(noise); err != nil {
@@ -93,10 +125,16 @@ func (r *run) try(noise float64, ids []string, cert *Certificate) error {
 	if err := r.measure(); err != nil {
 		return err
 	}
-	if err := r.positive(ids, cert); err != nil {
-		return err
+	if !cert.NegativeControl.Changed {
+		cert.Tolerance, cert.Inputs = max(cert.Tolerance, r.tolerance), len(r.trials)
+		if err := r.positive(ids, cert); err != nil {
+			return err
+		}
+		if err := r.negative(ids, cert); err != nil {
+			return err
+		}
 	}
-	return r.negative(ids, cert)
+	return r.refused(cert)
 }
 
 // run is one model ready to be run with varying weights.
@@ -108,9 +146,10 @@ type run struct {
 	rng       *rand.Rand
 	session   *ort.Session
 	weights   []*onnxgraph.Tensor // fed as inputs
-	inputs    map[string]*onnxgraph.Tensor
-	want      map[string]*ort.Value
+	base      map[string]*ort.Value
+	trials    []trial
 	tolerance float64
+	noise     float64 // what rounding does to the outputs
 }
 
 func (r *run) close() {
@@ -119,14 +158,30 @@ func (r *run) close() {
 	}
 }
 
+// values are tensors as the session takes them, by name.
+func values(list []*onnxgraph.Tensor) (map[string]*ort.Value, error) {
+	out := make(map[string]*ort.Value, len(list))
+	for _, t := range list {
+		v, err := ort.NewValue(t)
+		if err != nil {
+			return nil, err
+		}
+		out[t.Name] = v
+	}
+	return out, nil
+}
+
+// changed says whether outputs differ by far more than rounding makes them.
+func (r *run) changed(e float64) bool { return e > max(100*r.noise, 1e-5) }
+
 // measure sets the tolerance: the option, or more where changing every weight
 // by a rounding error already moves the outputs by a similar amount.
 func (r *run) measure() error {
-	got, err := r.execute(jittered(r.weights, 1e-7, r.rng))
+	e, err := r.differs(jittered(r.weights, 1e-7, r.rng))
 	if err != nil {
 		return err
 	}
-	r.tolerance = min(max(r.o.Tolerance, 30*difference(r.want, got)), 0.01)
+	r.tolerance, r.noise = min(max(r.o.Tolerance, 30*e), 0.01), e
 	return nil
 }
 
@@ -143,6 +198,7 @@ func (r *run) positive(ids []string, cert *Certificate) error {
 		if cert.MaxRelError = max(cert.MaxRelError, e); e > r.tolerance {
 			return r.each(ids, cert)
 		}
+		r.noise = max(r.noise, e)
 	}
 	cert.Passed = len(ids) - len(cert.Failed)
 	return nil
@@ -168,19 +224,35 @@ func (r *run) each(ids []string, cert *Certificate) error {
 
 // permuted runs with permuted weights and returns the relative difference.
 func (r *run) permuted(p neuralgraph.Permutations) (float64, error) {
-	w := make([]*onnxgraph.Tensor, len(r.weights))
-	for i, t := range r.weights {
+	var moved []*onnxgraph.Tensor
+	for _, t := range r.weights {
 		q, err := r.g.Permute(t, p)
 		if err != nil {
 			return 0, err
 		}
-		w[i] = q
+		if q != t {
+			moved = append(moved, q)
+		}
 	}
-	got, err := r.execute(w)
+	return r.differs(moved)
+}
+
+// differs runs all trials with some weights replaced, and returns the largest
+// relative difference.
+func (r *run) differs(replaced []*onnxgraph.Tensor) (float64, error) {
+	w, err := values(replaced)
 	if err != nil {
 		return 0, err
 	}
-	return difference(r.want, got), nil
+	worst := 0.0
+	for _, t := range r.trials {
+		got, err := r.execute(t, w)
+		if err != nil {
+			return 0, err
+		}
+		worst = max(worst, difference(t.want, got))
+	}
+	return worst, nil
 }
 
 // negative breaks one group after the other until the outputs change.
@@ -189,7 +261,7 @@ func (r *run) negative(ids []string, cert *Certificate) error {
 	tried := 0
 	for _, id := range ids {
 		p := r.g.RandomPermutations(r.rng, id)
-		for i, t := range r.weights {
+		for _, t := range r.weights {
 			for axis := range t.Dims {
 				broken, err := r.g.PermuteAxis(t, axis, p)
 				if err != nil {
@@ -198,14 +270,12 @@ func (r *run) negative(ids []string, cert *Certificate) error {
 				if broken == nil {
 					continue
 				}
-				w := append([]*onnxgraph.Tensor{}, r.weights...)
-				w[i] = broken
-				got, err := r.execute(w)
+				e, err := r.differs([]*onnxgraph.Tensor{broken})
 				if err != nil {
 					return err
 				}
-				c := Control{Group: id, Parameter: t.Name, RelError: difference(r.want, got)}
-				if c.Changed = c.RelError > 10*r.tolerance; c.Changed || c.RelError >= cert.NegativeControl.RelError {
+				c := Control{Group: id, Parameter: t.Name, RelError: e}
+				if c.Changed = r.changed(e); c.Changed || c.RelError >= cert.NegativeControl.RelError {
 					cert.NegativeControl = c
 				}
 				if tried++; c.Changed || tried == attempts {
@@ -217,29 +287,33 @@ func (r *run) negative(ids []string, cert *Certificate) error {
 	return nil
 }
 
-// execute runs the model with the given weights.
-func (r *run) execute(w []*onnxgraph.Tensor) (map[string]*ort.Value, error) {
-	in := map[string]*ort.Value{}
+// refused permutes, one after the other, the groups that are said not to be
+// permutable, as far as that has shown nothing yet.
+func (r *run) refused(cert *Certificate) error {
+	unknown := []string{}
+	for _, id := range cert.Refused.Unknown {
+		e, err := r.permuted(r.g.RandomOrder(r.rng, id))
+		if err != nil {
+			return err
+		}
+		if !r.changed(e) {
+			unknown = append(unknown, id)
+		}
+	}
+	cert.Refused.Unknown = unknown
+	cert.Refused.Changed = cert.Refused.Groups - len(unknown)
+	return nil
+}
+
+// execute runs the model on a trial, with some weights replaced.
+func (r *run) execute(t trial, replaced map[string]*ort.Value) (map[string]*ort.Value, error) {
+	in := maps.Clone(r.base)
+	maps.Copy(in, t.inputs)
+	maps.Copy(in, replaced)
 	defer func() {
-		for _, v := range in {
+		for _, v := range replaced {
 			v.Close()
 		}
 	}()
-	for name, t := range r.inputs {
-		v, err := ort.NewValue(t)
-		if err != nil {
-			return nil, err
-		}
-		in[name] = v
-	}
-	for _, t := range w {
-		v, err := ort.NewValue(t)
-		if err != nil {
-			return nil, err
-		}
-		in[t.Name] = v
-	}
 	return r.session.Run(r.ctx, in)
 }
-
-var errInputs = errors.New("no input that was tried makes the model run")

@@ -1,17 +1,17 @@
 package certify
 
 import (
-	"encoding/binary"
+	"bytes"
 	"math"
 
+	"ninox/onnxgraph"
 	ort "ninox/runtime"
 )
 
-var le = binary.LittleEndian
-
 // difference is the largest difference of two sets of outputs: for floats
-// relative to the largest magnitude of the output, for integers the share of
-// unequal elements. Outputs of unequal shape are 1 apart.
+// relative to the largest magnitude of the output, for integers and strings the
+// share of unequal elements, for sequences and maps the largest of their
+// elements. Outputs of unequal shape are 1 apart.
 func difference(want, got map[string]*ort.Value) float64 {
 	worst := 0.0
 	for name, w := range want {
@@ -25,22 +25,19 @@ func difference(want, got map[string]*ort.Value) float64 {
 }
 
 func apart(w, g *ort.Value) float64 {
+	if list := w.Elems(); list != nil || w.Kind() != onnxgraph.TensorKind {
+		return listsApart(list, g.Elems())
+	}
+	if w.DType() == onnxgraph.String {
+		return unequal(w.Tensor("").Strings, g.Tensor("").Strings, bytes.Equal)
+	}
 	x, errX := w.Tensor("").AsDoubles()
 	y, errY := g.Tensor("").AsDoubles()
 	if errX != nil || errY != nil {
-		return 0 // strings: nothing to compare by size
+		return 0 // no numbers
 	}
-	if len(x) != len(y) {
-		return 1
-	}
-	if !w.DType().IsFloat() {
-		unequal := 0
-		for i := range x {
-			if x[i] != y[i] {
-				unequal++
-			}
-		}
-		return float64(unequal) / float64(max(len(x), 1))
+	if len(x) != len(y) || !w.DType().IsFloat() {
+		return unequal(x, y, func(a, b float64) bool { return a == b })
 	}
 	scale, most := 0.0, 0.0
 	for i := range x {
@@ -59,4 +56,31 @@ func apart(w, g *ort.Value) float64 {
 		return 0
 	}
 	return most / max(scale, 1e-30)
+}
+
+// unequal is the share of elements that differ.
+func unequal[T any](x, y []T, equal func(a, b T) bool) float64 {
+	if len(x) != len(y) {
+		return 1
+	}
+	n := 0
+	for i := range x {
+		if !equal(x[i], y[i]) {
+			n++
+		}
+	}
+	return float64(n) / float64(max(len(x), 1))
+}
+
+// listsApart compares sequences element by element, and maps by their keys and
+// values.
+func listsApart(w, g []*ort.Value) float64 {
+	if len(w) != len(g) {
+		return 1
+	}
+	worst := 0.0
+	for i := range w {
+		worst = max(worst, apart(w[i], g[i]))
+	}
+	return worst
 }

@@ -1,13 +1,10 @@
 package certify
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
-	"ninox/neuralgraph"
 	"ninox/onnxgraph"
 	ort "ninox/runtime"
 )
@@ -27,6 +24,9 @@ func (r *run) open(noise float64) error {
 	}
 	r.session = s
 	r.weights = jittered(own, noise, r.rng)
+	if r.base, err = values(r.weights); err != nil {
+		return err
+	}
 	return r.findInputs(m)
 }
 
@@ -107,139 +107,4 @@ func jittered(list []*onnxgraph.Tensor, noise float64, rng *rand.Rand) []*onnxgr
 		out[i] = onnxgraph.Floats(t.Name, t.Dims, v)
 	}
 	return out
-}
-
-// lengths are tried for axes whose extent the model leaves open.
-var lengths = []int64{16, 32, 64, 8, 128, 4, 224, 1, 1024, 16000, 2}
-
-// findInputs tries sizes and values until the model runs, and keeps its
-// outputs.
-func (r *run) findInputs(m *onnxgraph.Model) error {
-	var last error
-	for _, batch := range []int64{2, 1} {
-		for _, n := range lengths {
-			if err := r.ctx.Err(); err != nil {
-				return err
-			}
-			in, open, err := r.makeInputs(m, batch, n)
-			if err != nil {
-				return err
-			}
-			r.inputs = in
-			if r.want, err = r.execute(r.weights); err == nil {
-				return nil
-			}
-			last = err
-			if !open {
-				break
-			}
-		}
-	}
-	return fmt.Errorf("%w: %v", errInputs, last)
-}
-
-// makeInputs draws a value for each input; open says whether any extent was
-// free.
-func (r *run) makeInputs(m *onnxgraph.Model, batch, n int64) (map[string]*onnxgraph.Tensor, bool, error) {
-	skip := map[string]bool{}
-	for _, t := range m.Graph.Initializers {
-		skip[t.Name] = true
-	}
-	for _, t := range r.weights {
-		skip[t.Name] = true
-	}
-	out, open := map[string]*onnxgraph.Tensor{}, false
-	symbols := map[string]int64{}
-	for _, v := range m.Graph.Inputs {
-		if skip[v.Name] {
-			continue
-		}
-		dims := make([]int64, len(v.Type.Shape))
-		for a, d := range v.Type.Shape {
-			if d.IsKnown() {
-				dims[a] = d.Value
-				continue
-			}
-			open = true
-			dims[a] = n
-			if a == 0 && len(dims) > 1 {
-				dims[a] = batch
-			}
-			if size, ok := symbols[d.Symbol]; ok && d.Symbol != "" {
-				dims[a] = size
-			}
-			symbols[d.Symbol] = dims[a]
-		}
-		t, err := r.draw(v.Name, v.Type.DType, dims)
-		if err != nil {
-			return nil, false, err
-		}
-		out[v.Name] = t
-	}
-	return out, open, nil
-}
-
-// draw makes random values that are valid for an input: indices within the
-// smallest vocabulary, ones for masks, lengths that fit.
-func (r *run) draw(name string, d onnxgraph.DType, dims []int64) (*onnxgraph.Tensor, error) {
-	n := int64(1)
-	for _, k := range dims {
-		n *= k
-	}
-	low := strings.ToLower(name)
-	floats := make([]float32, n)
-	for i := range floats {
-		switch {
-		case len(dims) == 0 && strings.Contains(low, "min"): // of a range that should hold everything
-		case len(dims) == 0 && strings.Contains(low, "max"):
-			floats[i] = 1e6
-		case d == onnxgraph.Float || d == onnxgraph.Double || d == onnxgraph.Float16:
-			floats[i] = float32(r.rng.NormFloat64())
-		case d == onnxgraph.Bool || strings.Contains(low, "mask"):
-			floats[i] = 1
-		case strings.Contains(low, "position"):
-			floats[i] = float32(int64(i) % max(dims[len(dims)-1], 1))
-		default:
-			floats[i] = float32(r.rng.Int64N(r.vocabulary()))
-		}
-	}
-	return cast(name, d, dims, floats)
-}
-
-func (r *run) vocabulary() int64 {
-	n := int64(0)
-	for _, gr := range r.g.Groups {
-		if gr.Role == neuralgraph.RoleVocabulary && (n == 0 || gr.Size < n) {
-			n = gr.Size
-		}
-	}
-	if n == 0 {
-		return 2
-	}
-	return n
-}
-
-func cast(name string, d onnxgraph.DType, dims []int64, v []float32) (*onnxgraph.Tensor, error) {
-	t := onnxgraph.Floats(name, dims, v)
-	if d == onnxgraph.Float {
-		return t, nil
-	}
-	raw := make([]byte, 0, len(v)*8)
-	for _, x := range v {
-		switch d {
-		case onnxgraph.Double:
-			raw = le.AppendUint64(raw, math.Float64bits(float64(x)))
-		case onnxgraph.Int64, onnxgraph.Uint64:
-			raw = le.AppendUint64(raw, uint64(int64(x)))
-		case onnxgraph.Int32, onnxgraph.Uint32:
-			raw = le.AppendUint32(raw, uint32(int32(x)))
-		case onnxgraph.Int16, onnxgraph.Uint16:
-			raw = le.AppendUint16(raw, uint16(int16(x)))
-		case onnxgraph.Int8, onnxgraph.Uint8, onnxgraph.Bool:
-			raw = append(raw, byte(int8(x)))
-		default:
-			return nil, fmt.Errorf("input %q: no way to draw values of type %s", name, d)
-		}
-	}
-	return &onnxgraph.Tensor{Name: name, DType: d, Dims: dims, Data: raw}, nil
 }
