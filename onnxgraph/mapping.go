@@ -1,3 +1,85 @@
 package onnxgraph
 
-type mappings struct{}
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime/debug"
+	"sync"
+)
+
+// minMapped is the size from which a file is mapped into memory. Smaller ones
+// are read, which is as fast and leaves nothing to release.
+const minMapped = 1 << 18
+
+// mappings are the files that the tensors of a model alias. The model and its
+// clones share one.
+type mappings struct {
+	mu     sync.Mutex
+	mapped [][]byte
+}
+
+// load gives the first size bytes of an open file: mapped where that is worth
+// it and the system can, else read.
+func (ms *mappings) load(f *os.File, size int64) ([]byte, error) {
+	if size > math.MaxInt {
+		return nil, fmt.Errorf("%d bytes are more than this system can address", size)
+	}
+	if size >= minMapped {
+		if b, err := mapFile(f, int(size)); err == nil {
+			ms.mu.Lock()
+			defer ms.mu.Unlock()
+			ms.mapped = append(ms.mapped, b)
+			return b, nil
+		} // some file systems cannot
+	}
+	b := make([]byte, size)
+	_, err := io.ReadFull(io.NewSectionReader(f, 0, size), b)
+	return b, err
+}
+
+func (ms *mappings) close() error {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	var errs []error
+	for _, b := range ms.mapped {
+		errs = append(errs, unmapFile(b))
+	}
+	ms.mapped = nil
+	return errors.Join(errs...)
+}
+
+// Close releases the files that ReadFile mapped. Afterwards the data of
+// tensors read from them is gone: in this model, where their Data becomes nil,
+// and in everything made from it, where it must not be used any more. A model
+// that is not closed keeps its mappings, which take address space but hardly
+// memory, until the process ends; a program that reads one model need not care.
+func (m *Model) Close() error {
+	if m.files == nil || len(m.files.mapped) == 0 {
+		return nil
+	}
+	m.EachTensor(func(t *Tensor) { t.Data, t.Strings, t.Unknown = nil, nil, nil })
+	return m.files.close()
+}
+
+// errChanged is what a fault on a mapped page means.
+var errChanged = errors.New("the file was cut short while it was in use")
+
+// guarded runs f and turns a fault on a mapped page into an error. Another
+// process that truncates a mapped file makes its pages vanish; the system then
+// sends a signal, which without this ends the program.
+func guarded(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch fault := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			err = errChanged
+		default:
+			panic(fault)
+		}
+	}()
+	return f()
+}

@@ -96,29 +96,49 @@ func (t *Tensor) AsFloats() ([]float32, error) {
 
 // AsDoubles returns the values as float64, for every real numeric type of at
 // least one byte.
-func (t *Tensor) AsDoubles() ([]float64, error) {
+func (t *Tensor) AsDoubles() (out []float64, err error) {
 	n, err := t.checkedLen()
 	if err != nil {
 		return nil, err
 	}
-	at, err := t.reader()
-	if err != nil {
-		return nil, err
+	err = t.guarded(func() error {
+		at, err := t.reader()
+		if err != nil {
+			return err
+		}
+		out = make([]float64, n)
+		for i := range out {
+			out[i] = at(i)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// guarded runs f, which reads the data: it may lie in a file that changes.
+func (t *Tensor) guarded(f func() error) error {
+	if err := guarded(f); err != nil {
+		return fmt.Errorf("tensor %q: %w", t.Name, err)
 	}
-	out := make([]float64, n)
-	for i := range out {
-		out[i] = at(i)
-	}
-	return out, nil
+	return nil
 }
 
 // AsInts returns the values of an integer or bool tensor as int64.
-func (t *Tensor) AsInts() ([]int64, error) {
+func (t *Tensor) AsInts() (out []int64, err error) {
 	n, err := t.checkedLen()
 	if err != nil {
 		return nil, err
 	}
-	le, d := binary.LittleEndian, t.Data
+	err = t.guarded(func() error {
+		out, err = t.ints(n)
+		return err
+	})
+	return out, err
+}
+
+// ints reads n integers.
+func (t *Tensor) ints(n int) ([]int64, error) {
+	d := t.Data
 	out := make([]int64, n)
 	for i := range out {
 		switch t.DType {
@@ -137,7 +157,7 @@ func (t *Tensor) AsInts() ([]int64, error) {
 		case Uint8, Bool:
 			out[i] = int64(d[i])
 		default:
-			return nil, fmt.Errorf("tensor %q: %s is not an integer type", t.Name, t.DType)
+			return nil, fmt.Errorf("%s is not an integer type", t.DType)
 		}
 	}
 	return out, nil
@@ -159,7 +179,7 @@ func (t *Tensor) checkedLen() (int, error) {
 }
 
 func (t *Tensor) reader() (func(i int) float64, error) {
-	le, d := binary.LittleEndian, t.Data
+	d := t.Data
 	switch t.DType {
 	case Float:
 		return func(i int) float64 { return float64(math.Float32frombits(le.Uint32(d[4*i:]))) }, nil
@@ -171,7 +191,11 @@ func (t *Tensor) reader() (func(i int) float64, error) {
 		return func(i int) float64 { return float64(math.Float32frombits(uint32(le.Uint16(d[2*i:])) << 16)) }, nil
 	}
 	if t.DType.IsInteger() && t.DType.Bits() >= 8 || t.DType == Bool {
-		v, err := t.AsInts()
+		n, err := t.checkedLen()
+		if err != nil {
+			return nil, err
+		}
+		v, err := t.ints(n)
 		if err != nil {
 			return nil, err
 		}
@@ -183,7 +207,7 @@ func (t *Tensor) reader() (func(i int) float64, error) {
 			return float64(v[i])
 		}, nil
 	}
-	return nil, fmt.Errorf("tensor %q: %s has no conversion to floating point", t.Name, t.DType)
+	return nil, fmt.Errorf("%s has no conversion to floating point", t.DType)
 }
 
 // HalfToFloat widens an IEEE 754 binary16 number; every value is exact.

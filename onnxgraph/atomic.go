@@ -1,0 +1,129 @@
+package onnxgraph
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"math/rand/v2"
+)
+
+// WriteAtomic writes a file so that readers see the old one or the whole new
+// one: write fills a temporary file beside it, which is synced and renamed.
+// An existing file is an fs.ErrExist unless overwrite is set, even where
+// another process creates it meanwhile. A symbolic link is replaced, never
+// followed; folders, pipes and devices are left alone.
+func WriteAtomic(path string, overwrite bool, write func(io.Writer) error) error {
+	s, err := stage(path, overwrite, write)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.commit()
+}
+
+// staged is a file that is on the disk under a temporary name.
+type staged struct {
+	root      *os.Root // its folder, whatever its name comes to mean
+	temporary string   // empty once it has its own name
+	path      string
+	overwrite bool
+}
+
+func (s *staged) name() string { return filepath.Base(s.path) }
+
+func (s *staged) exists() error { return &fs.PathError{Op: "write", Path: s.path, Err: fs.ErrExist} }
+
+// stage writes the temporary file of path.
+func stage(path string, overwrite bool, write func(io.Writer) error) (_ *staged, err error) {
+	s := &staged{path: path, overwrite: overwrite}
+	if s.root, err = os.OpenRoot(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	switch st, err := s.root.Lstat(s.name()); {
+	case err != nil:
+	case !overwrite:
+		return nil, s.exists()
+	case !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeSymlink:
+		return nil, fmt.Errorf("write %s: it exists and is not a plain file", path)
+	}
+	f, err := s.create()
+	if err != nil {
+		return nil, err
+	}
+	if err = guarded(func() error { return write(f) }); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return s, errors.Join(f.Sync(), f.Close())
+}
+
+// create opens a new file under a name that nobody has.
+func (s *staged) create() (*os.File, error) {
+	for range 100 {
+		name := fmt.Sprintf(".%s.%08x", s.name(), rand.Uint32())
+		f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			s.temporary = name
+		}
+		return f, err
+	}
+	return nil, fmt.Errorf("write %s: no temporary name is free", s.path)
+}
+
+// commit gives the file its name.
+func (s *staged) commit() error {
+	if !s.overwrite {
+		// A hard link fails where the name is taken; a rename would replace.
+		switch err := s.root.Link(s.temporary, s.name()); {
+		case err == nil:
+			err = s.root.Remove(s.temporary)
+			s.temporary = ""
+			return errors.Join(err, s.sync())
+		case errors.Is(err, fs.ErrExist):
+			return s.exists()
+		} // file systems without hard links: rename
+	}
+	if err := s.root.Rename(s.temporary, s.name()); err != nil {
+		return err
+	}
+	s.temporary = ""
+	return s.sync()
+}
+
+// withdraw removes a file that was committed and did not exist before.
+func (s *staged) withdraw() {
+	if !s.overwrite {
+		_ = s.root.Remove(s.name())
+	}
+}
+
+// close removes the temporary file where it was not committed.
+func (s *staged) close() {
+	if s.temporary != "" {
+		_ = s.root.Remove(s.temporary)
+	}
+	s.root.Close()
+}
+
+// sync brings a new name in a folder to the disk, as far as the system lets
+// folders be synced.
+func (s *staged) sync() error {
+	d, err := s.root.Open(".")
+	if err != nil {
+		return err
+	}
+	_ = d.Sync() // an error where folders cannot be synced; the file itself is on the disk
+	return d.Close()
+}
