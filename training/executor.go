@@ -133,7 +133,8 @@ func (e *Executor) Step(ctx context.Context, batch map[string]*ort.Value, lr flo
 }
 
 // StepAccumulated makes one update with the sum of the gradients of several
-// batches, as upstream accumulates, and returns the loss of each.
+// batches, as upstream accumulates, and returns the loss of each. Running
+// statistics are updated by every batch, as PyTorch does.
 func (e *Executor) StepAccumulated(ctx context.Context, batches []map[string]*ort.Value, lr float64) ([]float64, error) {
 	if len(batches) == 0 {
 		return nil, errors.New("step: no batches")
@@ -141,9 +142,6 @@ func (e *Executor) StepAccumulated(ctx context.Context, batches []map[string]*or
 	if len(batches) == 1 {
 		loss, err := e.Step(ctx, batches[0], lr)
 		return []float64{loss}, err
-	}
-	if len(e.art.Buffers) > 0 {
-		return nil, errors.New("step: models with running statistics cannot accumulate gradients")
 	}
 	var losses []float64
 	e.rate[0], e.count[0] = float32(lr), e.step+1
@@ -159,6 +157,7 @@ func (e *Executor) StepAccumulated(ctx context.Context, batches []map[string]*or
 		if err != nil {
 			return losses, err
 		}
+		e.state.chainBuffers(i == 0)
 		loss, err := w.gradients(ctx, b)
 		if err == nil {
 			if i < len(batches)-1 {

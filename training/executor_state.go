@@ -18,12 +18,19 @@ type state struct {
 	bufs  map[string]*pair // by input name of the step models
 	names []string         // of bufs, in order
 	place map[string]place // where a parameter, moment or buffer lies
+	chain map[string]*side // of the buffers: what the next of several batches reads
 }
 
 // pair is one array with its two sides.
 type pair struct {
 	data  [2][]float32
 	value [2]*ort.Value
+}
+
+// side is one array.
+type side struct {
+	data  []float32
+	value *ort.Value
 }
 
 // place is a range of a pair.
@@ -34,7 +41,7 @@ type place struct {
 }
 
 func newState(owned *closers, a *Artifacts, slots []slot) (*state, error) {
-	s := &state{slots: slots, arts: a, bufs: map[string]*pair{}, place: map[string]place{}}
+	s := &state{slots: slots, arts: a, bufs: map[string]*pair{}, place: map[string]place{}, chain: map[string]*side{}}
 	for _, sl := range slots {
 		if err := s.alloc(owned, sl.name, sl.dims); err != nil {
 			return nil, err
@@ -62,23 +69,61 @@ func newState(owned *closers, a *Artifacts, slots []slot) (*state, error) {
 			return nil, err
 		}
 		s.place[name] = place{name, 0, t.Len(), t.Dims}
+		c, err := newSide(owned, t.Dims)
+		if err != nil {
+			return nil, err
+		}
+		s.chain[name] = c
 	}
 	return s, nil
 }
 
 func (s *state) alloc(owned *closers, name string, dims []int64) error {
 	p := &pair{}
-	for side := range p.data {
-		p.data[side] = make([]float32, Param{Dims: dims}.Len())
-		v, err := ort.FloatValue(dims, p.data[side])
+	for i := range p.data {
+		one, err := newSide(owned, dims)
 		if err != nil {
 			return err
 		}
-		owned.add(func() { v.Close() })
-		p.value[side] = v
+		p.data[i], p.value[i] = one.data, one.value
 	}
 	s.bufs[name] = p
 	s.names = append(s.names, name)
+	return nil
+}
+
+func newSide(owned *closers, dims []int64) (*side, error) {
+	s := &side{data: make([]float32, Param{Dims: dims}.Len())}
+	var err error
+	if s.value, err = ort.FloatValue(dims, s.data); err != nil {
+		return nil, err
+	}
+	owned.add(func() { s.value.Close() })
+	return s, nil
+}
+
+// chainBuffers makes the next batch of an accumulated step read the buffers as
+// they are before the step (first), or as the batch before it wrote them.
+func (s *state) chainBuffers(first bool) {
+	from := s.cur
+	if !first {
+		from = 1 - s.cur
+	}
+	for name, c := range s.chain {
+		copy(c.data, s.bufs[name].data[from])
+	}
+}
+
+// bindChain binds the buffers of a batch whose gradients are accumulated.
+func (s *state) bindChain(b *ort.Binding, from int) error {
+	for name, c := range s.chain {
+		if err := b.Input(name, c.value); err != nil {
+			return err
+		}
+		if err := b.Output(name+updatedSuffix, s.bufs[name].value[1-from]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -113,13 +158,18 @@ func (s *state) bind(b *ort.Binding, from int, names []string, outputs bool) err
 	return nil
 }
 
-// inputNames lists the slots and buffers that forward and backward read.
-func (s *state) inputNames() []string {
+// slotNames lists the slots, with their moments where asked for.
+func (s *state) slotNames(moments bool) []string {
 	var out []string
 	for _, sl := range s.slots {
 		out = append(out, sl.name)
+		for k := range s.arts.Config.moments(sl.group) {
+			if moments {
+				out = append(out, sl.moment(k))
+			}
+		}
 	}
-	return append(out, s.arts.Buffers...)
+	return out
 }
 
 // view is the current data of a parameter, moment or buffer.

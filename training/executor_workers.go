@@ -75,7 +75,7 @@ func (e *Executor) newWorker(s *ort.Session) (*worker, *ort.Value, error) {
 			return nil, nil, err
 		}
 		w.sides[side] = b
-		if err := e.state.bind(b, side, e.state.inputNames(), false); err != nil {
+		if err := errors.Join(e.state.bind(b, side, e.state.slotNames(false), false), e.state.bindChain(b, side)); err != nil {
 			return nil, nil, err
 		}
 		if err := b.Output(e.art.LossName, loss); err != nil {
@@ -175,7 +175,7 @@ func (r *workerRunner) bindUpdate(m *onnxgraph.Model, sides *[2]*ort.Binding) er
 		if err != nil {
 			return err
 		}
-		if err := r.e.state.bind(b, side, r.e.state.names, true); err != nil {
+		if err := r.e.state.bind(b, side, r.e.state.slotNames(true), true); err != nil {
 			return err
 		}
 		if err := r.e.bindClock(b); err != nil {

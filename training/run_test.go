@@ -104,6 +104,11 @@ var variants = map[string]func(t testing.TB) Config{
 		return c
 	},
 	"batch normalization": func(t testing.TB) Config { return normConfig(t, ExecutorOptions{}) },
+	"batch normalization accumulated": func(t testing.TB) Config {
+		c := normConfig(t, ExecutorOptions{})
+		c.Accumulate = 3
+		return c
+	},
 }
 
 // lastState nowcasts half a step further along the last two states.
