@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"onnxgraph/ops/internal/...": {"onnxgraph/op", "onnxgraph/ops"},
 	"onnxgraph/infer":            {"onnxgraph", "onnxgraph/op"},
 	"onnxgraph/rewrite":          {"onnxgraph", "onnxgraph/op", "onnxgraph/infer"},
+	"onnxgraph/text":             {"onnxgraph"},
 	"onnxgraph/weights":          {"onnxgraph"},
 	// The harness that checks operator rules runs them, so it sits above the engines.
 	"onnxgraph/optest":           {"onnxgraph/...", "training/autodiff", "runtime"},
@@ -48,7 +49,7 @@ var allowed = map[string][]string{
 
 // testHelpers may be imported by the tests of any package, and so may the
 // engines a test needs to run what its package builds.
-var testHelpers = []string{"internal/testenv", "runtime", "runtime/runtimetest", "runtime/reference", "onnxgraph/ops", "onnxgraph/infer", "onnxgraph/optest", "onnxgraph/rewrite", "onnxgraph/weights", "neuralgraph", "models", "training/autodiff"}
+var testHelpers = []string{"internal/testenv", "runtime", "runtime/runtimetest", "runtime/reference", "onnxgraph/ops", "onnxgraph/infer", "onnxgraph/optest", "onnxgraph/rewrite", "onnxgraph/text", "onnxgraph/weights", "neuralgraph", "models", "training/autodiff"}
 
 func match(pattern, pkg string) bool {
 	if base, ok := strings.CutSuffix(pattern, "..."); ok {

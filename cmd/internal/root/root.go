@@ -21,6 +21,7 @@ import (
 	"ninox/cmd/internal/meta"
 	"ninox/cmd/internal/nino"
 	"ninox/cmd/internal/runtime"
+	"ninox/cmd/internal/text"
 	"ninox/cmd/internal/train"
 	"ninox/cmd/internal/trainable"
 	"ninox/cmd/internal/version"
@@ -76,7 +77,7 @@ fails, 130 interrupted with a valid checkpoint written.`,
 	})
 	cmd.AddCommand(
 		accelerate.NewCommand(a), artifacts.NewCommand(a), convert.NewCommand(a), data.NewCommand(a), graph.NewCommand(a),
-		meta.NewCommand(a), nino.NewCommand(a), runtime.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a),
+		meta.NewCommand(a), nino.NewCommand(a), runtime.NewCommand(a), text.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a),
 	)
 	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.Check(c) }
 	cmd.InitDefaultCompletionCmd()
