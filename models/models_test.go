@@ -84,37 +84,53 @@ func TestInitialisation(t *testing.T) {
 	}
 }
 
-// The model with the weights of the reference's network computes what PyTorch
-// computed (fixtures/nino/a_fm16, made by the reference code).
+// The models with the weights of the reference's networks compute what PyTorch
+// computed (fixtures/nino).
 func TestReferenceOutput(t *testing.T) {
-	state, _, err := weights.ReadSafetensors(testenv.Shared(t, "fixtures/nino/a_fm16/state_4.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	io, _, err := weights.ReadSafetensors(testenv.Shared(t, "fixtures/nino/a_fm16/io.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	task, err := Lookup("fm-16")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := task.Model(1)
-	if err != nil {
-		t.Fatal(err)
+	for fixture, network := range map[string]Network{
+		"a_fm16":      task.Network,
+		"c_gpt2_v256": Transformer{Name: "gpt2", Family: GPT2, Vocab: 256, Positions: 64, Width: 24, Layers: 3, Heads: 3},
+		"e_llama_gqa": Transformer{Name: "llama", Family: Llama, Vocab: 128, Positions: 64, Width: 32, Layers: 2, Heads: 4, KVHeads: 2, Hidden: 64, Untied: true},
+	} {
+		t.Run(fixture, func(t *testing.T) { referenceOutput(t, network, fixture) })
 	}
-	for i, p := range m.Graph.Initializers {
-		w, err := weights.ToTensor(p.Name, state.Get(p.Name))
+}
+
+func referenceOutput(t *testing.T, network Network, fixture string) {
+	read := func(file string) *weights.Set {
+		s, _, err := weights.ReadSafetensors(testenv.Shared(t, "fixtures/nino/"+fixture+"/"+file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(w.Dims, p.Dims) {
-			t.Fatalf("%s: shape %v, the reference has %v", p.Name, p.Dims, w.Dims)
-		}
-		m.Graph.Initializers[i] = w
+		return s
 	}
-	engine := runtimetest.Engine(t)
-	s, err := engine.NewSession(m, ort.SessionOptions{})
+	state, io := read("state_4.safetensors"), read("io.safetensors")
+	m, err := network.Model(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(state.Names()); len(m.Graph.Initializers) != n {
+		t.Fatalf("%d parameters, the reference has %d", len(m.Graph.Initializers), n)
+	}
+	total := 0
+	for i, p := range m.Graph.Initializers {
+		d := state.Get(p.Name)
+		if d == nil || !slices.Equal(weights.Dims(d), p.Dims) {
+			t.Fatalf("%s of shape %v: the reference has %v", p.Name, p.Dims, d.Shape())
+		}
+		if m.Graph.Initializers[i], err = weights.ToTensor(p.Name, d); err != nil {
+			t.Fatal(err)
+		}
+		total += d.DataSize()
+	}
+	if total != network.Parameters() {
+		t.Errorf("%d parameters counted, expected %d", network.Parameters(), total)
+	}
+	s, err := runtimetest.Engine(t).NewSession(m, ort.SessionOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,22 +140,23 @@ func TestReferenceOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	out, err := s.Run(context.Background(), map[string]*ort.Value{InputName: x}, OutputName)
+	name := m.Graph.Outputs[0].Name
+	out, err := s.Run(context.Background(), map[string]*ort.Value{m.Graph.Inputs[0].Name: x}, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out[OutputName].Close()
+	defer out[name].Close()
 	want, err := io.Floats("output")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := out[OutputName].Floats()
+	got := out[name].Floats()
 	if len(got) != len(want) {
 		t.Fatalf("%d values, expected %d", len(got), len(want))
 	}
 	for i := range want {
 		if d := math.Abs(float64(got[i] - want[i])); d > 1e-5 {
-			t.Errorf("output %d is %v, PyTorch has %v", i, got[i], want[i])
+			t.Fatalf("value %d: %v, PyTorch has %v", i, got[i], want[i])
 		}
 	}
 }

@@ -9,6 +9,14 @@ import (
 	"ninox/training/data"
 )
 
+// Network is what the networks of the tasks have in common.
+type Network interface {
+	// Model builds the network with weights initialised from seed.
+	Model(seed uint64) (*onnxgraph.Model, error)
+	// Parameters is the number of trainable values.
+	Parameters() int
+}
+
 // Task is a training task with its settings (section 5.1 of the paper) and its
 // results there.
 type Task struct {
@@ -16,7 +24,7 @@ type Task struct {
 	Title     string // as the paper writes it: "FM/16"
 	Data      string // kind of data, a spec without a path
 	HoldOut   int    // 1/HoldOut of the training samples is kept out, as in the reference code
-	Network   ConvNet
+	Network   Network
 	Loss      string  // "cross-entropy"
 	Optimizer string  // "adam"
 	LR        float64 // constant

@@ -165,12 +165,36 @@ func (n *variantNet) normalise(x string, i, channels int) string {
 	}
 	// Group normalisation as opset 18 can say it with a scale per channel.
 	groups := channels / groupChannels
-	one := n.b.Const(onnxgraph.Floats("one", []int64{int64(groups)}, slices.Repeat([]float32{1}, groups)))
-	zero := n.b.Const(onnxgraph.Floats("zero", []int64{int64(groups)}, make([]float32, groups)))
-	grouped := n.b.Op("Reshape", []string{x, n.b.Const(onnxgraph.Vector("groups", 0, int64(groups), -1))})
+	one := constant(n.b, onnxgraph.Floats("", []int64{int64(groups)}, slices.Repeat([]float32{1}, groups)))
+	zero := constant(n.b, onnxgraph.Floats("", []int64{int64(groups)}, make([]float32, groups)))
+	grouped := n.b.Op("Reshape", []string{x, constant(n.b, onnxgraph.Vector("", 0, int64(groups), -1))})
 	normed := n.b.Op("InstanceNormalization", []string{grouped, one, zero})
 	normed = n.b.Op("Reshape", []string{normed, n.b.Op("Shape", []string{x})})
-	spread := n.b.Const(onnxgraph.Vector("spread", 1, 2))
+	spread := constant(n.b, onnxgraph.Vector("", 1, 2))
 	scaled := n.b.Op("Mul", []string{normed, n.b.Op("Unsqueeze", []string{vector("weight", channels, 1), spread})})
 	return n.b.Op("Add", []string{scaled, n.b.Op("Unsqueeze", []string{vector("bias", channels, 0), spread})})
+}
+
+// Parameters is the number of trainable values, 0 where Validate finds faults.
+func (v Variant) Parameters() int {
+	if v.Validate() != nil {
+		return 0
+	}
+	n, in, side := 0, v.Channels, v.Side
+	if v.Kernel == 0 {
+		in *= side * side
+	}
+	for i, out := range v.Hidden {
+		n += out * (in*max(1, v.Kernel*v.Kernel) + 1)
+		if v.Norm != "" {
+			n += 2 * out
+		}
+		if in = out; i < len(v.Strides) {
+			side = (side-1)/v.Strides[i] + 1
+		}
+	}
+	if v.Flatten {
+		in *= side * side
+	}
+	return n + v.Classes*(in+1)
 }
