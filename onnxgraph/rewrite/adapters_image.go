@@ -62,17 +62,19 @@ func adaptResize(c *adapting) error {
 	return nil
 }
 
-// adaptHalfPixel: rounding down (i+½)/scale is rounding (i+½)/scale − ½ to the
-// nearest, halves up.
+// adaptHalfPixel: what was rounded, (i+½)/scale, is half_pixel's coordinate
+// plus ½; so rounding down is rounding that to the nearest, halves up, and
+// rounding to the nearest, halves down, is rounding that up.
 func adaptHalfPixel(c *adapting) error {
 	if c.Str("coordinate_transformation_mode", "") != "tf_half_pixel_for_nn" {
 		return nil
 	}
-	if c.Str("mode", "nearest") != "nearest" || c.Str("nearest_mode", "round_prefer_floor") != "floor" {
-		return fmt.Errorf("coordinate_transformation_mode tf_half_pixel_for_nn without mode nearest and nearest_mode floor")
+	rounding := map[string]string{"floor": "round_prefer_ceil", "round_prefer_floor": "ceil"}[c.Str("nearest_mode", "round_prefer_floor")]
+	if c.Str("mode", "nearest") != "nearest" || rounding == "" {
+		return fmt.Errorf("coordinate_transformation_mode tf_half_pixel_for_nn with mode %s and nearest_mode %s", c.Str("mode", "nearest"), c.Str("nearest_mode", ""))
 	}
 	c.set(onnxgraph.StringAttr("coordinate_transformation_mode", "half_pixel"))
-	c.set(onnxgraph.StringAttr("nearest_mode", "round_prefer_ceil"))
+	c.set(onnxgraph.StringAttr("nearest_mode", rounding))
 	return nil
 }
 

@@ -138,6 +138,8 @@ var conversions = []conversion{
 	{from: 10, node: one("Resize", with("scales"), attrS("mode", "linear")), in: []*onnxgraph.Value{float("x", 1, 1, 5, 7)}, consts: consts(floatConst("scales", []int64{4}, 1, 1, 1.7, 0.6)), fires: "Resize-11 Resize-13", reason: "linear"},
 	{from: 11, node: one("Resize", with("roi", "scales"), attrS("coordinate_transformation_mode", "tf_half_pixel_for_nn"), attrS("nearest_mode", "floor")), in: []*onnxgraph.Value{float("x", 1, 1, 5, 7)},
 		consts: consts(floatConst("scales", []int64{4}, 1, 1, 2.3, 0.6), floatConst("roi", []int64{0})), fires: "Resize-13", reason: "half pixels"},
+	{from: 11, node: one("Resize", with("roi", "scales"), attrS("coordinate_transformation_mode", "tf_half_pixel_for_nn")), in: []*onnxgraph.Value{float("x", 1, 1, 5, 7)},
+		consts: consts(floatConst("scales", []int64{4}, 1, 1, 2.3, 0.6), floatConst("roi", []int64{0})), fires: "Resize-13", reason: "half pixels, default rounding"},
 	{from: 10, node: one("RoiAlign", with("rois", "which"), attrI("output_height", 2), attrI("output_width", 2)), in: []*onnxgraph.Value{float("x", 1, 2, 6, 6)},
 		consts: consts(floatConst("rois", []int64{1, 4}, 0.4, 1.1, 3.7, 4.9), onnxgraph.Vector("which", 0)), newest: 21, fires: "RoiAlign-16", reason: "half a pixel"},
 	{from: 16, node: one("GridSample", with("grid"), attrS("mode", "bicubic")), in: []*onnxgraph.Value{float("x", 1, 1, 5, 5), float("grid", 1, 3, 3, 2)}, fires: "GridSample-20", reason: "cubic"},
