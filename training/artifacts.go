@@ -26,6 +26,7 @@ const (
 	metaLossOptions = "ninox.loss_options" // LossOptions as JSON
 	metaOptimizer   = "ninox.optimizer"    // Optimizer.String
 	metaGroups      = "ninox.groups"       // the parameters' Groups as JSON, by name, where not zero
+	metaPrecision   = "ninox.precision"    // of Precisions()
 	metaOutput      = "ninox.output"       // the model output that the loss judges
 )
 
@@ -53,12 +54,13 @@ type Artifacts struct {
 	LossName string // value name of the loss in both models
 	LossKind string // as ArtifactOptions.Loss, "" where the artifacts are not ours
 	LossOptions
-	Config  Optimizer // what the optimizer model computes
-	Inputs  []string  // names of the batch inputs, labels included and last
-	Labels  string    // the last of Inputs, "" where an output of the model is the loss
-	Output  string    // the model output that the loss judges, "" where unknown
-	Params  []Param   // trainable parameters, in the order of the checkpoint
-	Buffers []string  // frozen tensors that the training model updates (running statistics)
+	Precision string    // of products in the training model, one of Precisions()
+	Config    Optimizer // what the optimizer model computes
+	Inputs    []string  // names of the batch inputs, labels included and last
+	Labels    string    // the last of Inputs, "" where an output of the model is the loss
+	Output    string    // the model output that the loss judges, "" where unknown
+	Params    []Param   // trainable parameters, in the order of the checkpoint
+	Buffers   []string  // frozen tensors that the training model updates (running statistics)
 }
 
 // Param is one trainable parameter.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -26,6 +27,8 @@ type ArtifactOptions struct {
 	Loss string // one of Losses() or OutputLoss with a name; default cross-entropy
 	LossOptions
 	Optimizer Optimizer // default AdamW
+	Precision string    // one of Precisions(), of the training model; default FP32
+	LossScale LossScale // with Precision FP16 dynamic by default
 	// LearningRate is saved as the initial one; default 1e-3.
 	LearningRate float64
 	// Train and Freeze are globs (path.Match) over initializer names. Without
@@ -62,6 +65,12 @@ func (o ArtifactOptions) Validate() error {
 	if !(o.LearningRate >= 0) {
 		errs = append(errs, fmt.Errorf("artifacts: learning rate %v is negative", o.LearningRate))
 	}
+	if o.Precision != "" && !slices.Contains(Precisions(), o.Precision) {
+		errs = append(errs, fmt.Errorf("artifacts: unknown precision %q, expected one of %s", o.Precision, strings.Join(Precisions(), ", ")))
+	}
+	if f := o.LossScale.Factor; !(f >= 0 && f <= math.MaxFloat32) {
+		errs = append(errs, fmt.Errorf("artifacts: loss scale %v is no number of at least 0", f))
+	}
 	if len(o.NoMuon) > 0 && o.Optimizer.Kind != Muon {
 		errs = append(errs, fmt.Errorf("artifacts: parameters are to be left out of muon, but the optimizer is %s", cmp.Or(o.Optimizer.Kind, AdamW)))
 	}
@@ -80,8 +89,15 @@ func BuildArtifacts(m *onnxgraph.Model, reg *op.Registry, o ArtifactOptions) (*A
 		o.Labels = cmp.Or(o.Labels, "labels")
 	}
 	o.LearningRate = cmp.Or(o.LearningRate, 1e-3)
+	if o.Precision = cmp.Or(o.Precision, FP32); o.Precision == FP16 && o.LossScale == (LossScale{}) {
+		o.LossScale.Dynamic = true
+	}
+	if o.LossScale.Dynamic {
+		o.LossScale.Factor = cmp.Or(o.LossScale.Factor, scaleStart)
+	}
+	o.Optimizer.SkipNonFinite = o.Optimizer.SkipNonFinite || o.LossScale.Factor != 0
 	b := &builder{opts: o, reg: reg, art: &Artifacts{
-		LossKind: o.Loss, LossOptions: o.LossOptions, Labels: o.Labels, Config: o.Optimizer.withDefaults(),
+		LossKind: o.Loss, LossOptions: o.LossOptions, Precision: o.Precision, Labels: o.Labels, Config: o.Optimizer.withDefaults(),
 		Checkpoint: &Checkpoint{Version: 2},
 	}}
 	if err := b.build(m); err != nil {
@@ -147,7 +163,22 @@ func (b *builder) build(m *onnxgraph.Model) error {
 	if facts, err = infer.Run(training, b.reg, infer.Options{}); err != nil {
 		return err
 	}
-	trainable, frozen, grads, err := b.differentiate(training, facts, buffers)
+	target := b.art.LossName
+	if dtype, ok := half[b.opts.Precision]; ok {
+		lowerPrecision(training, dtype, func(v string) onnxgraph.DType { return facts.Fact(v).DType() })
+	}
+	scale := b.opts.LossScale
+	if scale.Factor != 0 {
+		if target, err = scale.scaled(training, target, buffers); err != nil {
+			return err
+		}
+	}
+	if scale.Factor != 0 || b.opts.Precision != FP32 {
+		if facts, err = infer.Run(training, b.reg, infer.Options{}); err != nil {
+			return err
+		}
+	}
+	trainable, frozen, grads, err := b.differentiate(training, facts, target, buffers)
 	if err != nil {
 		return err
 	}
@@ -156,6 +187,13 @@ func (b *builder) build(m *onnxgraph.Model) error {
 		if grads.Grads[name] != (Param{Name: name}).Grad() {
 			return fmt.Errorf("the model has a value named %q already, which is to be the gradient of parameter %q; rename it", Param{Name: name}.Grad(), name)
 		}
+	}
+	if scale.Factor != 0 {
+		names := make([]string, len(trainable))
+		for i, name := range trainable {
+			names[i] = grads.Grads[name]
+		}
+		scale.unscale(grads.Model, names)
 	}
 	if b.groups, err = b.groupsOf(eval.Graph, trainable); err != nil {
 		return err
@@ -187,7 +225,7 @@ func (b *builder) chooseOutput(g *onnxgraph.Graph, facts *infer.Result) error {
 // differentiate chooses the parameters and appends their gradients. Without
 // Train globs, float initializers whose gradient is zero everywhere (shapes
 // of resizing, limits of clipping) are constants, not parameters.
-func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, buffers map[string]string) (trainable, frozen []string, res *autodiff.Result, err error) {
+func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, target string, buffers map[string]string) (trainable, frozen []string, res *autodiff.Result, err error) {
 	// Some exporters write parameters as Constant nodes, and then all of them.
 	lifted := !slices.Contains(slices.Collect(maps.Values(b.given)), true)
 	for _, t := range m.Graph.Initializers {
@@ -213,7 +251,7 @@ func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, buffers
 		if len(trainable) == 0 {
 			return nil, nil, nil, ErrNothingToTrain
 		}
-		res, err = autodiff.Gradients(m, b.reg, facts, autodiff.Options{Loss: b.art.LossName, Wrt: trainable})
+		res, err = autodiff.Gradients(m, b.reg, facts, autodiff.Options{Loss: target, Wrt: trainable})
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -303,6 +341,7 @@ func describe(a *Artifacts) {
 			m.SetMeta(metaLossOptions, options)
 		}
 		m.SetMeta(metaOutput, a.Output)
+		m.SetMeta(metaPrecision, a.Precision)
 		if groups := encodeGroups(a.Params); groups != "" {
 			m.SetMeta(metaGroups, groups)
 		}

@@ -62,6 +62,7 @@ func (a *Artifacts) readOwn(config string) error {
 		}
 	}
 	a.Output, _ = a.Training.Meta(metaOutput)
+	a.Precision, _ = a.Training.Meta(metaPrecision)
 	if err := a.readInterface(); err != nil {
 		return err
 	}

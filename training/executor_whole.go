@@ -11,7 +11,7 @@ import (
 func (e *Executor) session(m *onnxgraph.Model, threads int) (*ort.Session, error) {
 	s, err := e.engine.NewSession(m, ort.SessionOptions{Threads: threads})
 	if err != nil {
-		return nil, err
+		return nil, e.art.explainPrecision(err)
 	}
 	e.owned.add(func() { s.Close() })
 	return s, nil

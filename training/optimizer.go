@@ -59,6 +59,8 @@ type Optimizer struct {
 	// AdamWRate of Muon is the learning rate of AdamW relative to that of the
 	// matrices; default 0.015 with Original (3e-4 for 0.02, as published), else 1.
 	AdamWRate float64
+	// SkipNonFinite leaves an update out where a gradient is infinite or NaN.
+	SkipNonFinite bool
 	// ClipNorm scales the gradients by min(1, ClipNorm/(norm+1e-6)), where norm
 	// is over all parameters together; 0 does not clip.
 	ClipNorm float64

@@ -36,6 +36,7 @@ var settings = []setting{
 	toggle("plain_momentum", func(o *Optimizer) *bool { return &o.NoNesterov }),
 	words("adjust", func(o *Optimizer) *string { return &o.Adjust }),
 	number("adamw_rate", func(o *Optimizer) *float64 { return &o.AdamWRate }),
+	toggle("skip_non_finite", func(o *Optimizer) *bool { return &o.SkipNonFinite }),
 	number("weight_decay", func(o *Optimizer) *float64 { return &o.WeightDecay }),
 	number("clip_norm", func(o *Optimizer) *float64 { return &o.ClipNorm }),
 }

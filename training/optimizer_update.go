@@ -1,6 +1,10 @@
 package training
 
-import "ninox/onnxgraph"
+import (
+	"slices"
+
+	"ninox/onnxgraph"
+)
 
 // update is one parameter (or several in one vector) in an optimizer graph.
 type update struct {
@@ -15,6 +19,9 @@ type update struct {
 // appendUpdates emits the update of all parameters. lr is a float and step an
 // int64 value of one element each; step counts from 1.
 func (o Optimizer) appendUpdates(w *grower, lr, step string, ups []update) {
+	if o.SkipNonFinite {
+		defer keepOld(w, ups)()
+	}
 	if o.ClipNorm > 0 {
 		o.clip(w, ups)
 	}
@@ -27,6 +34,34 @@ func (o Optimizer) appendUpdates(w *grower, lr, step string, ups []update) {
 		o.appendMuon(w, lr, step, ups)
 	default:
 		o.appendAdam(w, lr, step, ups)
+	}
+}
+
+// keepOld makes updates go to other names, and returns a function that emits
+// the results: the updates where all gradients are finite, else the old values.
+func keepOld(w *grower, ups []update) func() {
+	grads := make([]string, len(ups))
+	type result struct{ name, updated, old string }
+	var results []result
+	divert := func(name *string, old string) {
+		updated := w.fresh("updated")
+		results = append(results, result{*name, updated, old})
+		*name = updated
+	}
+	for i := range ups {
+		u := &ups[i]
+		grads[i] = u.grad
+		divert(&u.newParam, u.param)
+		u.newMoments = slices.Clone(u.newMoments)
+		for k := range u.newMoments {
+			divert(&u.newMoments[k], u.moments[k])
+		}
+	}
+	return func() {
+		finite := allFinite(w, grads)
+		for _, r := range results {
+			w.named(r.name, "Where", []string{finite, r.updated, r.old})
+		}
 	}
 }
 

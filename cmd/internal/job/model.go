@@ -68,9 +68,14 @@ func (o *ModelOptions) Check(f *app.Faults) {
 // Artifacts derives training artifacts from a forward model; lr is saved in
 // them, 0 means the default.
 func (o *ModelOptions) Artifacts(m *onnxgraph.Model, lr float64) (*training.Artifacts, error) {
+	scale, err := o.lossScale()
+	if err != nil {
+		return nil, fmt.Errorf("--loss-scale %q: %w", o.LossScale, err)
+	}
 	return training.BuildArtifacts(m, ops.Registry(), training.ArtifactOptions{
 		Loss: o.Loss, LossOptions: o.LossTuning.options(), Output: o.Output, LearningRate: lr, Train: o.Train, Freeze: o.Freeze,
 		NoDecay: o.NoDecay, DecayMatricesOnly: o.DecayMatricesOnly, NoMuon: o.NoMuon,
+		Precision: o.Precision, LossScale: scale,
 		Optimizer: training.Optimizer{
 			Kind: o.Optimizer, WeightDecay: o.WeightDecay, Momentum: o.Momentum, ClipNorm: o.ClipNorm,
 			Beta1: o.Beta1, Beta2: o.Beta2, Epsilon: o.Epsilon, Convention: o.Convention, NoBiasCorrection: o.NoBiasCorrection,

@@ -77,12 +77,14 @@ type OptimizerTuning struct {
 	NoDecay           []string
 	DecayMatricesOnly bool
 	NoMuon            []string
+	Precision         string
+	LossScale         string // "dynamic" or a number
 }
 
 // optimizerFlags are their names.
 var optimizerFlags = []string{
 	"beta1", "beta2", "epsilon", "convention", "no-bias-correction", "dampening", "nesterov",
-	"muon-adjust", "adamw-rate", "no-decay", "decay-matrices-only", "no-muon",
+	"muon-adjust", "adamw-rate", "no-decay", "decay-matrices-only", "no-muon", "precision", "loss-scale",
 }
 
 // conventions of Adam and AdamW.
@@ -102,11 +104,18 @@ func (o *OptimizerTuning) register(c *cobra.Command) {
 	f.StringSliceVar(&o.NoDecay, "no-decay", nil, "no weight decay for the parameters that match these globs")
 	f.BoolVar(&o.DecayMatricesOnly, "decay-matrices-only", false, "no weight decay for biases, normalisation weights and other vectors")
 	f.StringSliceVar(&o.NoMuon, "no-muon", nil, "muon: adamw updates the matrices that match these globs, such as the output layer")
+	f.StringVar(&o.Precision, "precision", "", "fp32 (default), or fp16 or bf16 for products, with parameters in fp32; the CPU has no bf16")
+	f.StringVar(&o.LossScale, "loss-scale", "", "factor of the loss in the backward pass, or dynamic (default with fp16)")
+	app.Choices(c, "precision", training.Precisions())
 	app.Choices(c, "convention", conventions)
 	app.Choices(c, "muon-adjust", training.Adjustments())
 }
 
 func (o *OptimizerTuning) check(m *ModelOptions, f *app.Faults) {
+	f.OneOf("precision", o.Precision, training.Precisions())
+	if s, err := o.lossScale(); err != nil || s.Factor < 0 || math.IsNaN(s.Factor) || math.IsInf(s.Factor, 0) {
+		f.Addf("--loss-scale %q: expected a number of at least 0, or %s", o.LossScale, dynamicScale)
+	}
 	f.OneOf("convention", o.Convention, conventions)
 	f.OneOf("muon-adjust", o.MuonAdjust, training.Adjustments())
 	for _, r := range []struct {
@@ -145,6 +154,21 @@ func (o *OptimizerTuning) check(m *ModelOptions, f *app.Faults) {
 	if o.Nesterov && (m.Momentum == 0 || o.Dampening != 0) {
 		f.Addf("--nesterov: expected a --momentum above 0 and no --dampening")
 	}
+}
+
+// dynamicScale is the value of --loss-scale for a factor that adapts.
+const dynamicScale = "dynamic"
+
+// lossScale reads --loss-scale.
+func (o *OptimizerTuning) lossScale() (training.LossScale, error) {
+	switch o.LossScale {
+	case "":
+		return training.LossScale{}, nil
+	case dynamicScale:
+		return training.LossScale{Dynamic: true}, nil
+	}
+	factor, err := strconv.ParseFloat(o.LossScale, 64)
+	return training.LossScale{Factor: factor}, err
 }
 
 // use is a flag, whether it was given, and what it is an option of.

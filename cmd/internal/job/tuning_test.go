@@ -56,6 +56,8 @@ func TestModelFlags(t *testing.T) {
 		"adamw-rate":          {"--adamw-rate 0.1 --optimizer muon", func(o ModelOptions) any { return o.AdamWRate }, 0.1},
 		"no-decay":            {"--no-decay *bias,norm*", func(o ModelOptions) any { return o.NoDecay }, []string{"*bias", "norm*"}},
 		"decay-matrices-only": {"--decay-matrices-only", func(o ModelOptions) any { return o.DecayMatricesOnly }, true},
+		"precision":           {"--precision fp16", func(o ModelOptions) any { return o.Precision }, "fp16"},
+		"loss-scale":          {"--loss-scale dynamic", func(o ModelOptions) any { return o.LossScale }, "dynamic"},
 		"no-muon":             {"--no-muon head --optimizer muon", func(o ModelOptions) any { return o.NoMuon }, []string{"head"}},
 	}
 	cmd := &cobra.Command{}
@@ -107,10 +109,10 @@ func TestModelFlagsAreObeyed(t *testing.T) {
 		}
 	}
 	j, err = prepare(t, Options{Data: "embedded", ModelOptions: ModelOptions{
-		Optimizer: "sgd", Momentum: 0.9, OptimizerTuning: OptimizerTuning{Dampening: 0.5},
+		Optimizer: "sgd", Momentum: 0.9, OptimizerTuning: OptimizerTuning{Dampening: 0.5, Precision: "fp16", LossScale: "1024"},
 	}})
-	if err != nil || j.Artifacts.Config.Dampening != 0.5 {
-		t.Errorf("%v", err)
+	if err != nil || j.Artifacts.Config.Dampening != 0.5 || j.Artifacts.Precision != "fp16" || !j.Artifacts.Config.SkipNonFinite || len(j.Artifacts.Buffers) != 0 {
+		t.Errorf("%+v, %v", j, err)
 	}
 }
 
@@ -125,6 +127,9 @@ func TestModelFlagFaults(t *testing.T) {
 		"--label-smoothing .1 --loss l1":             "--label-smoothing: an option of --loss cross-entropy, not of l1",
 		"--pos-weight 1":                             "--pos-weight: an option of --loss bce-logits, not of cross-entropy",
 		"--reduction sum --loss output:y":            "--reduction: an option of --loss cross-entropy, mse, l1, bce-logits, not of output:y",
+		"--precision int8":                           `--precision "int8": expected one of fp32, fp16, bf16`,
+		"--loss-scale big":                           `--loss-scale "big": expected a number of at least 0, or dynamic`,
+		"--loss-scale -1":                            `--loss-scale "-1": expected`,
 		"--convention jax":                           `--convention "jax": expected one of pytorch, onnxruntime`,
 		"--muon-adjust none --optimizer muon":        `--muon-adjust "none": expected one of original, match-rms-adamw`,
 		"--beta1 1":                                  "--beta1 1: expected 0 to below 1",
