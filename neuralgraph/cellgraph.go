@@ -13,13 +13,22 @@ import (
 // pair the nodes of two cells one to one.
 type cellGraph struct {
 	nodes  int
-	cells  [][]int32       // the nodes of each cell, ascending
-	cellOf []int32         // the cell of each node
-	dense  [][]int32       // adjacent cells of each cell, ascending; itself where its nodes are all adjacent
-	links  map[[2]int]bool // pairs of nodes u < v that a diagonal block joins and no dense one
-	degree []float64       // of the nodes of each cell
-	linked [][]link        // by cell
+	cells  [][]int32 // the nodes of each cell, ascending
+	cellOf []int32   // the cell of each node
+	dense  [][]int32 // adjacent cells of each cell, ascending; itself where its nodes are all adjacent
+	links  linkList
+	degree []float64 // of the nodes of each cell
+	linked [][]link  // by cell
 }
+
+// linkList holds, for each node u, the nodes that diagonal blocks join it to
+// and no dense one: ends[first[u]:first[u+1]].
+type linkList struct {
+	first []int32
+	ends  []int32
+}
+
+func (l *linkList) of(u int32) []int32 { return l.ends[l.first[u]:l.first[u+1]] }
 
 // link joins every node of a cell to the node perm[i] positions into another.
 type link struct {
@@ -30,7 +39,7 @@ type link struct {
 // cellsOf finds the coarsest cells for the blocks' ends that diagonal blocks
 // map onto each other.
 func (n *NiNo) cellsOf() *cellGraph {
-	c := &cellGraph{nodes: n.Nodes, cellOf: make([]int32, n.Nodes), links: map[[2]int]bool{}}
+	c := &cellGraph{nodes: n.Nodes, cellOf: make([]int32, n.Nodes)}
 	p := &partition{cellOf: c.cellOf, size: []int{n.Nodes}}
 	for i := range n.Blocks {
 		p.split(n.Blocks[i].Source)
@@ -61,35 +70,36 @@ func (n *NiNo) cellsOf() *cellGraph {
 // in the partition.
 func (c *cellGraph) even(p *partition) bool {
 	p.cellOf, p.size = c.cellOf, make([]int, len(c.cells))
-	kinds := map[string]Span{}
-	partners := c.partners()
-	for u, k := range c.cellOf {
-		p.size[k]++
-		list := []int32{k}
-		for _, v := range partners[u] {
-			list = append(list, c.cellOf[v])
+	var scratch []int32
+	targets := func(u int32) []int32 {
+		scratch = scratch[:0]
+		for _, v := range c.links.of(u) {
+			scratch = append(scratch, c.cellOf[v])
 		}
-		slices.Sort(list[1:])
-		s := kinds[string(packed(list))]
-		s.Index = append(s.Index, int32(u))
-		s.Count++
-		kinds[string(packed(list))] = s
+		slices.Sort(scratch)
+		return scratch
 	}
-	before := len(p.size)
-	for _, key := range slices.Sorted(maps.Keys(kinds)) {
-		p.split(kinds[key])
+	var apart []Span
+	for k, nodes := range c.cells {
+		p.size[k] = len(nodes)
+		like := slices.Clone(targets(nodes[0]))
+		if !slices.ContainsFunc(nodes, func(u int32) bool { return !slices.Equal(targets(u), like) }) {
+			continue
+		}
+		kinds := map[string]Span{}
+		for _, u := range nodes {
+			key := string(packed(targets(u)))
+			s := kinds[key]
+			kinds[key] = Span{Count: s.Count + 1, Index: append(s.Index, u)}
+		}
+		for _, key := range slices.Sorted(maps.Keys(kinds)) {
+			apart = append(apart, kinds[key])
+		}
 	}
-	return len(p.size) == before
-}
-
-// partners lists the nodes that each node is linked to.
-func (c *cellGraph) partners() [][]int32 {
-	out := make([][]int32, c.nodes)
-	for p := range c.links {
-		out[p[0]] = append(out[p[0]], int32(p[1]))
-		out[p[1]] = append(out[p[1]], int32(p[0]))
+	for _, s := range apart {
+		p.split(s)
 	}
-	return out
+	return len(apart) == 0
 }
 
 // partition is the cells while they are being refined. Refining costs no more
@@ -102,9 +112,7 @@ type partition struct {
 // split separates the nodes of a span from the others of their cells.
 func (p *partition) split(s Span) {
 	inside := map[int32]int{}
-	for i := range s.Count {
-		inside[p.cellOf[s.Node(i)]]++
-	}
+	runs(s, p.cellOf, func(k int32, nodes int) { inside[k] += nodes })
 	fresh := map[int32]int32{}
 	for _, k := range slices.Sorted(maps.Keys(inside)) {
 		if inside[k] < p.size[k] {
@@ -117,6 +125,17 @@ func (p *partition) split(s Span) {
 	for i := range s.Count {
 		if k, ok := fresh[p.cellOf[s.Node(i)]]; ok {
 			p.cellOf[s.Node(i)] = k
+		}
+	}
+}
+
+// runs visits the cells of a span's nodes, with how many follow each other.
+func runs(s Span, cellOf []int32, visit func(cell int32, nodes int)) {
+	from := 0
+	for i := 1; i <= s.Count; i++ {
+		if k := cellOf[s.Node(from)]; i == s.Count || cellOf[s.Node(i)] != k {
+			visit(k, i-from)
+			from = i
 		}
 	}
 }
@@ -163,18 +182,25 @@ func (p *partition) match(own, other Span) {
 
 // gather numbers the cells by their first nodes.
 func (c *cellGraph) gather(count int) {
-	c.cells = nil
-	number := make([]int32, count)
+	number, size := make([]int32, count), make([]int, 0, count)
 	for k := range number {
 		number[k] = -1
 	}
 	for u, k := range c.cellOf {
 		if number[k] < 0 {
-			number[k] = int32(len(c.cells))
-			c.cells = append(c.cells, nil)
+			number[k] = int32(len(size))
+			size = append(size, 0)
 		}
 		c.cellOf[u] = number[k]
-		c.cells[number[k]] = append(c.cells[number[k]], int32(u))
+		size[number[k]]++
+	}
+	c.cells = make([][]int32, len(size))
+	all := make([]int32, c.nodes)
+	for k, n := range size {
+		c.cells[k], all = all[:0:n], all[n:]
+	}
+	for u, k := range c.cellOf {
+		c.cells[k] = append(c.cells[k], int32(u))
 	}
 }
 
@@ -184,7 +210,6 @@ func (c *cellGraph) connect(n *NiNo) {
 	for k := range adjacent {
 		adjacent[k] = map[int32]bool{}
 	}
-	clear(c.links)
 	done := map[string]bool{}
 	for i := range n.Blocks {
 		b := &n.Blocks[i]
@@ -210,18 +235,34 @@ func (c *cellGraph) connect(n *NiNo) {
 		}
 		slices.Sort(c.dense[k])
 	}
+	c.collectLinks(n, adjacent)
+}
+
+// collectLinks lists the pairs of diagonal blocks that no dense block joins,
+// each once.
+func (c *cellGraph) collectLinks(n *NiNo, adjacent []map[int32]bool) {
+	var pairs []uint64 // both directions, the first node in the upper half
 	for i := range n.Blocks {
-		if b := &n.Blocks[i]; b.Diagonal {
-			for j := range b.Source.Count {
-				u, v := b.Source.Node(j), b.Target.Node(j)
-				if u > v {
-					u, v = v, u
-				}
-				if u != v && !adjacent[c.cellOf[u]][c.cellOf[v]] {
-					c.links[[2]int{u, v}] = true
-				}
+		b := &n.Blocks[i]
+		if !b.Diagonal {
+			continue
+		}
+		for j := range b.Source.Count {
+			u, v := b.Source.Node(j), b.Target.Node(j)
+			if u != v && !adjacent[c.cellOf[u]][c.cellOf[v]] {
+				pairs = append(pairs, uint64(u)<<32|uint64(v), uint64(v)<<32|uint64(u))
 			}
 		}
+	}
+	slices.Sort(pairs)
+	pairs = slices.Compact(pairs)
+	c.links = linkList{first: make([]int32, c.nodes+1), ends: make([]int32, len(pairs))}
+	for i, p := range pairs {
+		c.links.first[p>>32+1]++
+		c.links.ends[i] = int32(uint32(p))
+	}
+	for u := range c.nodes {
+		c.links.first[u+1] += c.links.first[u]
 	}
 }
 
@@ -235,9 +276,7 @@ func packed(list []int32) []byte {
 
 func (c *cellGraph) cellsIn(s Span) []int32 {
 	seen := map[int32]bool{}
-	for i := range s.Count {
-		seen[c.cellOf[s.Node(i)]] = true
-	}
+	runs(s, c.cellOf, func(k int32, _ int) { seen[k] = true })
 	out := make([]int32, 0, len(seen))
 	for k := range seen {
 		out = append(out, k)
@@ -254,7 +293,6 @@ func (c *cellGraph) link() {
 			place[u] = int32(i)
 		}
 	}
-	partners := c.partners()
 	c.linked = make([][]link, len(c.cells))
 	c.degree = make([]float64, len(c.cells))
 	for k, nodes := range c.cells {
@@ -264,19 +302,17 @@ func (c *cellGraph) link() {
 				c.degree[k]--
 			}
 		}
-		c.degree[k] += float64(len(partners[nodes[0]]))
+		first := c.links.of(nodes[0])
+		c.degree[k] += float64(len(first))
 		for _, u := range nodes {
-			slices.SortFunc(partners[u], func(x, y int32) int {
-				if d := c.cellOf[x] - c.cellOf[y]; d != 0 {
-					return int(d)
-				}
-				return int(place[x] - place[y])
+			slices.SortFunc(c.links.of(u), func(x, y int32) int {
+				return cmp.Or(cmp.Compare(c.cellOf[x], c.cellOf[y]), cmp.Compare(place[x], place[y]))
 			})
 		}
-		for j := range partners[nodes[0]] {
-			l := link{to: int(c.cellOf[partners[nodes[0]][j]]), perm: make([]int32, len(nodes))}
+		for j, end := range first {
+			l := link{to: int(c.cellOf[end]), perm: make([]int32, len(nodes))}
 			for i, u := range nodes {
-				l.perm[i] = place[partners[u][j]]
+				l.perm[i] = place[c.links.of(u)[j]]
 			}
 			c.linked[k] = append(c.linked[k], l)
 		}

@@ -120,7 +120,7 @@ func ritz(basis, images [][]float64, keep, count int) ([]eigenpair, float64) {
 		if k < count {
 			worst = math.Max(worst, floats.Norm(r, 2))
 		}
-		out[k] = eigenpair{p.value, v}
+		out[k] = eigenpair{value: p.value, vector: v}
 	}
 	return out, worst
 }

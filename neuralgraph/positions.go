@@ -33,8 +33,10 @@ func (n *NiNo) Positions() []float32 {
 	}
 	c := n.cellsOf()
 	pairs := c.spectrum(positionWidth + 1)
+	v := make([]float64, n.Nodes)
 	for j := 1; j < len(pairs) && j <= positionWidth; j++ {
-		v := pairs[j].vector
+		clear(v)
+		pairs[j].lift(pairs[j].vector, v)
 		s := signOf(v)
 		for u, x := range v {
 			out[u*positionWidth+j-1] = float32(s * x)
@@ -44,10 +46,12 @@ func (n *NiNo) Positions() []float32 {
 }
 
 // eigenpair belongs to D^(-1/2) A D^(-1/2), whose largest eigenvalues are 1
-// minus the smallest ones of the Laplacian.
+// minus the smallest ones of the Laplacian. The vector may be that of a smaller
+// matrix; lift writes the one of the graph that it stands for into zeros.
 type eigenpair struct {
 	value  float64
 	vector []float64
+	lift   func(vector, nodes []float64)
 }
 
 // spectrum finds the pairs of the largest eigenvalues, descending.
@@ -55,7 +59,11 @@ func (c *cellGraph) spectrum(count int) []eigenpair {
 	chains, ok := c.chains()
 	if !ok {
 		// Links close to cycles that permute the nodes: no short cut.
-		return largest(c.nodes, count, c.multiply)
+		pairs := largest(c.nodes, count, c.multiply)
+		for i := range pairs {
+			pairs[i].lift = func(vector, nodes []float64) { copy(nodes, vector) }
+		}
+		return pairs
 	}
 	pairs := c.constantPairs(count)
 	for _, ch := range chains {
@@ -91,13 +99,13 @@ func (c *cellGraph) constantPairs(count int) []eigenpair {
 		}
 	})
 	for i := range pairs {
-		lifted := make([]float64, c.nodes)
-		for k, nodes := range c.cells {
-			for _, u := range nodes {
-				lifted[u] = pairs[i].vector[k] / root[k]
+		pairs[i].lift = func(vector, nodes []float64) {
+			for k, members := range c.cells {
+				for _, u := range members {
+					nodes[u] = vector[k] / root[k]
+				}
 			}
 		}
-		pairs[i].vector = lifted
 	}
 	return pairs
 }
@@ -189,14 +197,14 @@ func (c *cellGraph) chainPairs(ch chain, count int) []eigenpair {
 	var out []eigenpair
 	for _, p := range small {
 		for j := 1; j < n && j <= count; j++ {
-			v := make([]float64, c.nodes)
-			for i := range n {
-				z := math.Sqrt(2/float64(n)) * math.Cos(math.Pi*float64(j)*(float64(i)+0.5)/float64(n))
-				for m, order := range ch.order {
-					v[order[i]] = p.vector[m] * z
+			out = append(out, eigenpair{p.value, p.vector, func(vector, nodes []float64) {
+				for i := range n {
+					z := math.Sqrt(2/float64(n)) * math.Cos(math.Pi*float64(j)*(float64(i)+0.5)/float64(n))
+					for m, order := range ch.order {
+						nodes[order[i]] = vector[m] * z
+					}
 				}
-			}
-			out = append(out, eigenpair{p.value, v})
+			}})
 		}
 	}
 	return out
@@ -266,7 +274,7 @@ func densePairs(m *mat.SymDense, n, count int) []eigenpair {
 	out := make([]eigenpair, count)
 	for i := range out {
 		col := n - 1 - i
-		out[i] = eigenpair{values[col], mat.Col(nil, col, &vectors)}
+		out[i] = eigenpair{value: values[col], vector: mat.Col(nil, col, &vectors)}
 	}
 	return out
 }
