@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -27,11 +28,12 @@ type Verdict struct {
 	// them, "N of M extents open" or "no rank" where it does not, or tells what
 	// it says that contradicts the stored outputs.
 	Infer string
-	// Run, Standard and Lower say how the outputs of the model as we write it,
-	// after the standard rewrites, and after lowering, compare with the stored
-	// ones: "ok", "ok 1e-3" where only upstream's own tolerance is met, or the
-	// reason. Lower is "-" where no operator has a lowering.
-	Run, Standard, Lower string
+	// Run, Standard, Convert and Lower say how the outputs of the model as we
+	// write it, after the standard rewrites, converted to the newest opset, and
+	// after lowering, compare with the stored ones: "ok", the wider tolerance
+	// that is met, or the reason. Convert is "-" where nothing is to be
+	// converted, Lower where no operator has a lowering.
+	Run, Standard, Convert, Lower string
 }
 
 // Words of the verdicts.
@@ -43,11 +45,11 @@ const (
 )
 
 // Columns are the names of the stages.
-var Columns = []string{"case", "round trip", "check", "infer", "run", "standard", "lower"}
+var Columns = []string{"case", "round trip", "check", "infer", "run", "standard", "convert", "lower"}
 
 // Row is the verdict in the order of Columns.
 func (v Verdict) Row() []string {
-	return []string{v.Case, v.RoundTrip, v.Check, v.Infer, v.Run, v.Standard, v.Lower}
+	return []string{v.Case, v.RoundTrip, v.Check, v.Infer, v.Run, v.Standard, v.Convert, v.Lower}
 }
 
 // Faults lists what is wrong whatever the case: a file that is not read, an
@@ -64,13 +66,14 @@ func (v Verdict) Faults() []string {
 	add("check", v.Check, v.Check != "ok")
 	add("infer", v.Infer, !strings.HasPrefix(v.Infer, "exact") && !strings.HasSuffix(v.Infer, open) && v.Infer != noRank)
 	add("standard", v.Standard, v.Standard != "-" && !passed(v.Standard))
+	add("convert", v.Convert, strings.HasPrefix(v.Convert, differs))
 	add("lower", v.Lower, strings.HasPrefix(v.Lower, differs) || strings.HasPrefix(v.Lower, notRun))
 	return out
 }
 
 // Judge takes a case through all stages.
 func Judge(engine *ort.Engine, reg *op.Registry, c Case) Verdict {
-	v := Verdict{Case: c.Name, RoundTrip: "-", Check: "-", Infer: "-", Run: "-", Standard: "-", Lower: "-"}
+	v := Verdict{Case: c.Name, RoundTrip: "-", Check: "-", Infer: "-", Run: "-", Standard: "-", Convert: "-", Lower: "-"}
 	m, word, err := roundTrip(filepath.Join(c.Dir, "model.onnx"))
 	if v.RoundTrip = word; err != nil {
 		v.RoundTrip = words(err)
@@ -85,7 +88,9 @@ func Judge(engine *ort.Engine, reg *op.Registry, c Case) Verdict {
 		return v
 	}
 	v.Infer = inference(m, reg, sets)
-	if v.Run = execute(engine, m, sets); !passed(v.Run) {
+	on := machine{engine, reg}
+	v.Run = on.execute(m, sets)
+	if !passed(v.Run) && !strings.HasPrefix(v.Run, notRun) {
 		return v
 	}
 	std, err := rewrite.Standard(m, reg)
@@ -93,8 +98,12 @@ func Judge(engine *ort.Engine, reg *op.Registry, c Case) Verdict {
 		v.Standard = words(err)
 		return v
 	}
-	v.Standard = execute(engine, std, sets)
-	v.Lower = lowered(engine, reg, std, sets)
+	if passed(v.Run) {
+		v.Standard = on.execute(std, sets)
+	}
+	// What ONNX Runtime does not have may run when it is converted or lowered.
+	v.Convert = on.converted(m, sets)
+	v.Lower = on.lowered(std, sets)
 	return v
 }
 
@@ -104,9 +113,9 @@ func roundTrip(path string) (*onnxgraph.Model, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	first, err := onnxgraph.ReadFile(path)
+	first, err := onnxgraph.Unmarshal(file)
 	if err != nil {
-		return nil, "", errors.New(strings.TrimPrefix(err.Error(), path+": "))
+		return nil, "", err
 	}
 	written, err := first.Marshal()
 	if err != nil {
@@ -125,20 +134,39 @@ func roundTrip(path string) (*onnxgraph.Model, string, error) {
 	return second, "bytes", nil
 }
 
-// lowered runs a model with every lowering applied.
-func lowered(engine *ort.Engine, reg *op.Registry, m *onnxgraph.Model, sets []DataSet) string {
-	fired := false
-	low, err := rewrite.Lower(m, reg, func(n *onnxgraph.Node) bool {
-		fired = fired || reg.For(n).Lower.Rule() != nil
-		return true
-	})
-	switch {
-	case err != nil:
-		return words(err)
-	case !fired:
+// converted runs a model in the newest opset that rewrite knows.
+func (on machine) converted(m *onnxgraph.Model, sets []DataSet) string {
+	if v := m.OpsetVersion(""); v == 0 || v >= rewrite.Newest {
 		return "-"
 	}
-	return execute(engine, low, sets)
+	out, _, err := rewrite.Convert(m, on.reg, rewrite.Newest)
+	if err != nil {
+		return words(err)
+	}
+	return on.execute(out, sets)
+}
+
+// lowered runs a model with every lowering applied, in an opset that lowerings
+// write for.
+func (on machine) lowered(m *onnxgraph.Model, sets []DataSet) string {
+	lowers := func(n *onnxgraph.Node) bool { return on.reg.For(n).Lower.Rule() != nil }
+	fires := false
+	m.Graph.EachGraph(func(g *onnxgraph.Graph) { fires = fires || slices.ContainsFunc(g.Nodes, lowers) })
+	if !fires {
+		return "-"
+	}
+	if v := m.OpsetVersion(""); v > 0 && v < rewrite.Trainable {
+		out, _, err := rewrite.Convert(m, on.reg, rewrite.Trainable)
+		if err != nil {
+			return words(err)
+		}
+		m = out
+	}
+	low, err := rewrite.Lower(m, on.reg, func(*onnxgraph.Node) bool { return true })
+	if err != nil {
+		return words(err)
+	}
+	return on.execute(low, sets)
 }
 
 // words is the first line of an error, as it fits in a table.

@@ -30,7 +30,7 @@ func ReadManifest(r io.Reader) (Manifest, error) {
 		if _, ok := out[f[0]]; ok {
 			return nil, fmt.Errorf("manifest: line %d: case %s is listed twice", n, f[0])
 		}
-		out[f[0]] = Verdict{f[0], f[1], f[2], f[3], f[4], f[5], f[6]}
+		out[f[0]] = Verdict{f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7]}
 	}
 	return out, lines.Err()
 }

@@ -8,22 +8,56 @@ import (
 	"strings"
 
 	"ninox/onnxgraph"
+	"ninox/onnxgraph/op"
 	ort "ninox/runtime"
 )
 
-// newestIR is the newest version of the file format that ONNX Runtime reads.
-// What is newer in later ones is in no backend test.
-const newestIR = 13
+// The newest version of the file format, and of the default domain, that ONNX
+// Runtime reads.
+const (
+	newestIR    = 13
+	newestOpset = 26
+)
 
 func passed(word string) bool { return strings.HasPrefix(word, "ok") }
 
-// execute runs a model on every data set and says how the outputs compare.
-// Some files declare other shapes than they come with inputs of: those of the
-// inputs are declared instead.
-func execute(engine *ort.Engine, m *onnxgraph.Model, sets []DataSet) string {
-	m = typed(m, sets[0], func(t onnxgraph.Type) onnxgraph.Type { return t })
+// machine is what models run on.
+type machine struct {
+	engine *ort.Engine
+	reg    *op.Registry
+}
+
+// readable is m as the engine reads it: of versions that it knows, where no
+// operator is newer, and with the shapes of the stored inputs declared, since
+// some files declare others than they come with.
+func (on machine) readable(m *onnxgraph.Model, d DataSet) *onnxgraph.Model {
+	m = typed(m, d, func(t onnxgraph.Type) onnxgraph.Type { return t })
 	m.IRVersion = min(m.IRVersion, newestIR)
-	s, err := engine.NewSession(m, ort.SessionOptions{Threads: 1})
+	for i, o := range m.Opsets {
+		if o.Domain == "" && o.Version > newestOpset && on.sameSince(m, o.Version, newestOpset) {
+			m.Opsets[i].Version = newestOpset
+		}
+	}
+	return m
+}
+
+// sameSince says whether no operator of the default domain that m uses differs
+// between two opsets.
+func (on machine) sameSince(m *onnxgraph.Model, a, b int64) bool {
+	same := true
+	m.Graph.EachGraph(func(g *onnxgraph.Graph) {
+		for _, n := range g.Nodes {
+			def := on.reg.For(n)
+			same = same && (n.Domain != "" || def != nil && def.Since(a) == def.Since(b))
+		}
+	})
+	return same
+}
+
+// execute runs a model on every data set and says how the outputs compare.
+func (on machine) execute(m *onnxgraph.Model, sets []DataSet) string {
+	m = on.readable(m, sets[0])
+	s, err := on.engine.NewSession(m, ort.SessionOptions{Threads: 1})
 	if err != nil {
 		return refusal(err)
 	}

@@ -18,7 +18,7 @@ var moreActivations = []*op.Def{
 		below := k.add(y, k.mul(gamma, k.number(x, "alpha", 1.67326319217681884765625)))
 		return k.where(k.positive(x), gamma, below)
 	})),
-	unary("Celu", since(12), attrs(aFloat("alpha")), folder{}, chain(func(k calc, x, y string) string {
+	unary("Celu", since(12, 28), attrs(aFloat("alpha")), folder{}, chain(func(k calc, x, y string) string {
 		one := k.ScalarLike(x, 1)
 		return k.where(k.positive(x), one, k.add(k.div(y, k.number(x, "alpha", 1)), one))
 	})),

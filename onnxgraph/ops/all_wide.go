@@ -25,7 +25,8 @@ var wideOps = joined(
 	pointwise,
 	selections,
 	randoms,
-	[]*op.Def{mod, tensorScatter},
+	[]*op.Def{mod, tensorScatter, bitCast, cumProd, swiGLU},
+	stateful,
 	resizes,
 	attentions,
 	rotaries,
@@ -35,4 +36,5 @@ var wideOps = joined(
 	contribOps,
 	classicalOps,
 	trainingOps,
+	previewTraining,
 )

@@ -21,26 +21,26 @@ func oldBroadcast(more ...op.AttrSpec) []op.AttrSpec {
 func pairwise(name string, versions []int64, result onnxgraph.DType, attr []op.AttrSpec, f folder, grad op.Grad) *op.Def {
 	return &op.Def{
 		Name: name, Versions: versions, Attrs: attr, In: op.Exactly(2), Out: op.Exactly(1),
-		Infer: func(c *op.InferCtx) error {
-			d := result
-			if d == onnxgraph.Undefined {
-				d = c.I(0).DType()
-			}
-			shape := c.I(0).Shape().Clone()
-			if c.Opset >= 7 {
-				var err error
-				if shape, err = broadcast(c, c.I(0).Shape(), c.I(1).Shape()); err != nil {
-					return err
-				}
-			}
-			c.Set(0, d, shape)
-			if c.Opset >= 7 {
-				f.fold(c)
-			}
-			return nil
-		},
-		Flow: op.Flows(flowBinary), Grad: grad, Lower: op.Primitive,
+		Infer: func(c *op.InferCtx) error { return inferPairwise(c, result, f) },
+		Flow:  op.Flows(flowBinary), Grad: grad, Lower: op.Primitive,
 	}
+}
+
+func inferPairwise(c *op.InferCtx, result onnxgraph.DType, f folder) error {
+	if result == onnxgraph.Undefined {
+		result = c.I(0).DType()
+	}
+	if c.Opset < 7 {
+		c.Set(0, result, c.I(0).Shape().Clone())
+		return nil
+	}
+	shape, err := broadcast(c, c.I(0).Shape(), c.I(1).Shape())
+	if err != nil {
+		return err
+	}
+	c.Set(0, result, shape)
+	f.fold(c)
+	return nil
 }
 
 func flowBinary(c op.FlowCtx) error {

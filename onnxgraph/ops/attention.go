@@ -14,8 +14,8 @@ import (
 // batch, position, heads·size, or batch, head, position, size.
 var attentions = []*op.Def{
 	{
-		Name: "Attention", Versions: since(23, 24), In: op.Between(3, 7), Out: op.Between(1, 4),
-		Attrs: attrs(aInt("is_causal"), aInt("kv_num_heads"), aInt("q_num_heads"), aInt("qk_matmul_output_mode"), aFloat("scale"), aFloat("softcap"), aInt("softmax_precision")),
+		Name: "Attention", Versions: since(23, 24, 25), In: op.Between(3, 7), Out: op.Between(1, 4),
+		Attrs: attrs(aInt("is_causal"), aInt("kv_num_heads"), aInt("left_window_size"), aInt("q_num_heads"), aInt("qk_matmul_output_mode"), aInt("right_window_size"), aFloat("scale"), aFloat("softcap"), aInt("softmax_precision")),
 		Infer: inferAttention, Flow: op.Flows(flowAttention), Grad: op.FromLowering, Lower: lowers(lowerAttention),
 	},
 	{
@@ -120,12 +120,17 @@ func flowAttention(c op.FlowCtx) error {
 	ak := axesOfHeads(c, func(a int) op.Axis { return c.In(1, a) }, k, k.heads)
 	av := axesOfHeads(c, func(a int) op.Axis { return c.In(2, a) }, v, k.heads)
 	ay := axesOfHeads(c, func(a int) op.Axis { return c.Out(0, a) }, y, k.heads)
-	flowHeads(c, aq, ak, av, ay, n.Int("is_causal", 0) != 0)
+	ordered := n.Int("is_causal", 0) != 0 || n.Int("left_window_size", -1) >= 0 || n.Int("right_window_size", -1) >= 0
+	flowHeads(c, aq, ak, av, ay, ordered)
 	flowMask(c, 3, aq, ak)
+	if c.InFact(6) != nil { // the number of keys that count
+		c.Link(c.In(6, 0), aq.batch)
+		c.Fix(ak.position, "keys behind the last that counts are left out")
+	}
 	return nil
 }
 
-func flowHeads(c op.FlowCtx, q, k, v, y headAxes, causal bool) {
+func flowHeads(c op.FlowCtx, q, k, v, y headAxes, ordered bool) {
 	for _, x := range []headAxes{q, k, v} {
 		link(c, x.batch, y.batch)
 		link(c, x.group, y.group)
@@ -135,9 +140,9 @@ func flowHeads(c op.FlowCtx, q, k, v, y headAxes, causal bool) {
 	link(c, v.size, y.size)
 	contract(c, q.size, k.size)
 	contract(c, k.position, v.position)
-	if causal {
-		c.Fix(k.position, "positions are ordered by the causal mask")
-		c.Fix(q.position, "positions are ordered by the causal mask")
+	if ordered {
+		c.Fix(k.position, "positions are ordered by a mask")
+		c.Fix(q.position, "positions are ordered by a mask")
 	}
 }
 
@@ -164,84 +169,6 @@ func flowMask(c op.FlowCtx, i int, q, k headAxes) {
 	if r > 3 && s[0] != one {
 		c.Link(c.In(i, 0), q.batch)
 	}
-}
-
-// attending is what a lowering of attention works with, all [B,H,S,D].
-type attending struct {
-	q, k, v string
-	repeat  int64 // heads of queries for each of keys
-	scale   float64
-	softcap float64
-	mask    string // bool or to be added; "" for none
-	causal  bool
-}
-
-// attend is softmax(scale·QKᵀ + mask)·V.
-func (k calc) attend(a attending) string {
-	a.k, a.v = k.repeatHeads(a.k, a.repeat), k.repeatHeads(a.v, a.repeat)
-	scores := k.scale(k.two("MatMul", a.q, k.transpose(a.k, 0, 1, 3, 2)), a.scale)
-	if a.softcap > 0 {
-		scores = k.scale(k.one("Tanh", k.scale(scores, 1/a.softcap)), a.softcap)
-	}
-	never := k.ScalarLike(scores, math.Inf(-1))
-	switch {
-	case a.mask == "":
-	case k.Fact(a.mask).DType() == onnxgraph.Bool:
-		scores = k.where(a.mask, scores, never)
-	default:
-		scores = k.add(scores, a.mask)
-	}
-	if a.causal {
-		sq, sk := k.dimOf(a.q, 2), k.dimOf(a.k, 2)
-		ones := k.filled(k.Emit("Concat", []string{sq, sk}, onnxgraph.IntAttr("axis", 0)), onnxgraph.Float, 1)
-		lower := k.cast(k.Emit("Trilu", []string{ones}, onnxgraph.IntAttr("upper", 0)), onnxgraph.Bool)
-		scores = k.where(lower, scores, never)
-	}
-	return k.two("MatMul", k.Emit("Softmax", []string{scores}, onnxgraph.IntAttr("axis", -1)), a.v)
-}
-
-// repeatHeads repeats each head n times.
-func (k calc) repeatHeads(x string, n int64) string {
-	if n == 1 {
-		return x
-	}
-	wide := k.two("Expand", k.unsqueeze(x, 2), k.vector(1, 1, n, 1, 1))
-	shape := k.Emit("Concat", []string{k.dimOf(x, 0), k.mul(k.dimOf(x, 1), k.vector(n)), k.dimOf(x, 2), k.dimOf(x, 3)}, onnxgraph.IntAttr("axis", 0))
-	return k.two("Reshape", wide, shape)
-}
-
-// unpack makes [B,S,n·D] to [B,n,S,D]; pack is its inverse.
-func (k calc) unpack(x string, n int64) string {
-	return k.transpose(k.reshape(x, 0, 0, n, -1), 0, 2, 1, 3)
-}
-
-func (k calc) pack(x string) string {
-	return k.reshape(k.transpose(x, 0, 2, 1, 3), 0, 0, -1)
-}
-
-func lowerAttention(k lowCalc) error {
-	n := k.Node()
-	q, kv, _, ok := attentionHeads(n, func(i int) onnxgraph.Shape { return k.Fact(k.I(i)).Shape() })
-	switch {
-	case !ok || !q.heads.IsKnown() || !kv.heads.IsKnown() || !q.size.IsKnown():
-		return k.Errorf("numbers of heads and their size must be known")
-	case k.I(4) != "" || k.I(5) != "" || k.I(6) != "" || k.HasO(1) || k.HasO(2) || k.HasO(3):
-		return k.Errorf("a cache and the scores as an output have no lowering")
-	}
-	a := attending{q: k.I(0), k: k.I(1), v: k.I(2), repeat: q.heads.Value / kv.heads.Value, mask: k.I(3),
-		causal: n.Int("is_causal", 0) != 0, softcap: float64(n.Float("softcap", 0)), scale: 1 / math.Sqrt(float64(q.size.Value))}
-	if s := n.Attr("scale"); s != nil && s.F != 0 {
-		a.scale = float64(s.F)
-	}
-	if q.packed {
-		a.q, a.k, a.v = k.unpack(a.q, q.heads.Value), k.unpack(a.k, kv.heads.Value), k.unpack(a.v, kv.heads.Value)
-	}
-	y := k.attend(a)
-	if q.packed {
-		y = k.pack(y)
-	}
-	k.SetO(0, y)
-	return nil
 }
 
 // inferMultiHead: query, key, value [B,S,H], a bias of all three, and more
@@ -331,6 +258,6 @@ func lowerMultiHead(k lowCalc) error {
 	if s := n.Attr("scale"); s != nil && s.F != 0 {
 		scale = float64(s.F)
 	}
-	k.SetO(0, k.pack(k.attend(attending{q: in[0], k: in[1], v: in[2], repeat: 1, scale: scale, mask: k.I(5), causal: n.Int("unidirectional", 0) != 0})))
+	k.SetO(0, k.pack(k.attend(attending{q: in[0], k: in[1], v: in[2], repeat: 1, scale: scale, mask: k.I(5), causal: n.Int("unidirectional", 0) != 0, left: -1, right: -1}).y))
 	return nil
 }

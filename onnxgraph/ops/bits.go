@@ -10,7 +10,7 @@ import (
 )
 
 var bitOps = []*op.Def{
-	pairwise("BitShift", since(11), onnxgraph.Undefined, attrs(need(aStr("direction"))), folder{}, op.ZeroGrad),
+	pairwise("BitShift", since(11, 28), onnxgraph.Undefined, attrs(need(aStr("direction"))), folder{}, op.ZeroGrad),
 	pairwise("BitwiseAnd", since(18), onnxgraph.Undefined, nil, bitFolder(func(a, b int64) int64 { return a & b }), op.ZeroGrad),
 	pairwise("BitwiseOr", since(18), onnxgraph.Undefined, nil, bitFolder(func(a, b int64) int64 { return a | b }), op.ZeroGrad),
 	pairwise("BitwiseXor", since(18), onnxgraph.Undefined, nil, bitFolder(func(a, b int64) int64 { return a ^ b }), op.ZeroGrad),

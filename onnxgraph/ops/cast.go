@@ -10,7 +10,7 @@ import (
 )
 
 var cast = &op.Def{
-	Name: "Cast", Versions: since(1, 6, 9, 13, 19, 21, 23, 24), In: op.Exactly(1), Out: op.Exactly(1),
+	Name: "Cast", Versions: since(1, 6, 9, 13, 19, 21, 23, 24, 25, 28), In: op.Exactly(1), Out: op.Exactly(1),
 	Attrs: attrs(need(aInt("to")), aInt("saturate"), aStr("round_mode")),
 	Infer: inferCast, Flow: op.Elementwise(), Lower: op.Primitive,
 	Grad: op.Gradient(func(c op.GradCtx) error {
@@ -73,7 +73,7 @@ func inferCast(c *op.InferCtx) error {
 		setInts(c, 0, ints)
 		return nil
 	}
-	if e, ok := elemsOf(x); ok && d != onnxgraph.Bool {
+	if e, ok := signedElems(x); ok && d != onnxgraph.Bool {
 		setElems(c, 0, e)
 	}
 	return nil

@@ -3,12 +3,14 @@
 package ops
 
 import (
+	"slices"
+
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
 )
 
 var castLike = &op.Def{
-	Name: "CastLike", Versions: since(15, 19, 21, 23, 24), Attrs: attrs(aStr("round_mode"), aInt("saturate")), In: op.Exactly(2), Out: op.Exactly(1),
+	Name: "CastLike", Versions: since(15, 19, 21, 23, 24, 25), Attrs: attrs(aStr("round_mode"), aInt("saturate")), In: op.Exactly(2), Out: op.Exactly(1),
 	Infer: func(c *op.InferCtx) error {
 		as := *c
 		as.Node = &onnxgraph.Node{Name: c.Node.Name, OpType: "Cast", Attrs: []*onnxgraph.Attribute{onnxgraph.IntAttr("to", int64(c.I(1).DType()))}}
@@ -23,5 +25,11 @@ var castLike = &op.Def{
 		c.SetGI(0, c.Emit("CastLike", []string{c.GO(0), c.I(0)}))
 		return nil
 	}),
-	Lower: lowers(out0(func(k lowCalc) string { return k.cast(k.I(0), k.Fact(k.I(1)).DType()) })),
+	Lower: lowers(out0(func(k lowCalc) string {
+		to := k.Fact(k.I(1)).DType()
+		if len(k.Node().Attrs) == 0 {
+			return k.cast(k.I(0), to)
+		}
+		return k.Emit("Cast", []string{k.I(0)}, append(slices.Clone(k.Node().Attrs), onnxgraph.IntAttr("to", int64(to)))...)
+	})),
 }

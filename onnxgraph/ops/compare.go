@@ -64,10 +64,11 @@ func equalExtents(extents, numbers *op.Fact) ([]int64, bool) {
 	out := make([]int64, len(extents.Elems))
 	for i, d := range extents.Elems {
 		n := v[min(i, len(v)-1)]
+		value, known := numberOf(d)
 		switch {
-		case d.IsKnown() && d.Value == n:
+		case known && value == n:
 			out[i] = 1
-		case d.IsKnown() || d.Symbol != "" && n < 0:
+		case known || d.Symbol != "" && n < 0:
 		default:
 			return nil, false
 		}

@@ -66,7 +66,7 @@ func concatElems(c *op.InferCtx) {
 	var out []onnxgraph.Dim
 	some := false
 	for _, in := range c.In {
-		if d, ok := elemsOf(in); ok {
+		if d, ok := signedElems(in); ok {
 			out = append(out, d...)
 			some = true
 			continue

@@ -11,7 +11,7 @@ import (
 )
 
 var constantNode = &op.Def{
-	Name: "Constant", Versions: since(1, 9, 11, 12, 13, 19, 21, 23, 24), In: op.Exactly(0), Out: op.Exactly(1),
+	Name: "Constant", Versions: since(1, 9, 11, 12, 13, 19, 21, 23, 24, 25), In: op.Exactly(0), Out: op.Exactly(1),
 	Attrs: attrs(aTensor("value"), aSparse("sparse_value"), aFloat("value_float"), aFloats("value_floats"),
 		aInt("value_int"), aInts("value_ints"), aStr("value_string"), aStrs("value_strings")),
 	Infer: func(c *op.InferCtx) error {
@@ -33,7 +33,7 @@ var constantNode = &op.Def{
 }
 
 var constantOfShape = &op.Def{
-	Name: "ConstantOfShape", Versions: since(9, 20, 21, 23, 24), Attrs: attrs(aTensor("value")), In: op.Exactly(1), Out: op.Exactly(1),
+	Name: "ConstantOfShape", Versions: since(9, 20, 21, 23, 24, 25), Attrs: attrs(aTensor("value")), In: op.Exactly(1), Out: op.Exactly(1),
 	Infer: func(c *op.InferCtx) error {
 		d, value := onnxgraph.Float, c.Node.Attr("value")
 		if value != nil && value.T != nil {
@@ -98,7 +98,7 @@ func shapeFrom(f *op.Fact) onnxgraph.Shape {
 }
 
 var rangeOp = &op.Def{
-	Name: "Range", Versions: since(11), In: op.Exactly(3), Out: op.Exactly(1),
+	Name: "Range", Versions: since(11, 27), Attrs: attrs(aInt("stash_type")), In: op.Exactly(3), Out: op.Exactly(1),
 	Infer: inferRange,
 	Flow: op.Flows(func(c op.FlowCtx) error {
 		fixOut(c, 0, "elements count up")

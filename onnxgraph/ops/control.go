@@ -11,18 +11,18 @@ import (
 
 var controlFlow = []*op.Def{
 	{
-		Name: "If", Versions: since(1, 11, 13, 16, 19, 21, 23, 24), Attrs: attrs(need(aGraph("then_branch")), need(aGraph("else_branch"))),
+		Name: "If", Versions: since(1, 11, 13, 16, 19, 21, 23, 24, 25), Attrs: attrs(need(aGraph("then_branch")), need(aGraph("else_branch"))),
 		In: op.Exactly(1), Out: op.AtLeast(1),
 		Infer: inferIf, Flow: op.Flows(flowIf), Grad: noGradInBodies, Lower: op.Primitive,
 	},
 	{
-		Name: "Loop", Versions: since(1, 11, 13, 16, 19, 21, 23, 24), Attrs: attrs(need(aGraph("body"))),
+		Name: "Loop", Versions: since(1, 11, 13, 16, 19, 21, 23, 24, 25), Attrs: attrs(need(aGraph("body"))),
 		In: op.AtLeast(2), Out: op.AtLeast(1),
 		Infer: inferLoop, Flow: op.Flows(flowLoop), Grad: noGradInBodies, Lower: op.Primitive,
 	},
 	{
-		Name: "Scan", Versions: since(9, 11, 16, 19, 21, 23, 24),
-		Attrs: attrs(need(aGraph("body")), need(aInt("num_scan_inputs")), aInts("scan_input_axes"), aInts("scan_input_directions"), aInts("scan_output_axes"), aInts("scan_output_directions")),
+		Name: "Scan", Versions: since(8, 9, 11, 16, 19, 21, 23, 24, 25),
+		Attrs: attrs(need(aGraph("body")), need(aInt("num_scan_inputs")), aInts("directions"), aInts("scan_input_axes"), aInts("scan_input_directions"), aInts("scan_output_axes"), aInts("scan_output_directions")),
 		In:    op.AtLeast(1), Out: op.AtLeast(1),
 		Infer: inferScan, Flow: op.Flows(flowScan), Grad: noGradInBodies, Lower: op.Primitive,
 	},
@@ -255,6 +255,9 @@ func scanAxis(n *onnxgraph.Node, attr string, i, rank int) (int, bool) {
 }
 
 func inferScan(c *op.InferCtx) error {
+	if c.Opset < 9 {
+		return inferBatchedScan(c)
+	}
 	g := bodyOf(c.Node, "body")
 	if g == nil {
 		return c.Errorf("body", "holds no graph")
@@ -309,8 +312,61 @@ func inferScan(c *op.InferCtx) error {
 	return nil
 }
 
+// inferBatchedScan is Scan-8: input 0 are the lengths of the sequences, all
+// others have the batch as their first axis, which the body does not see, and
+// what is scanned has positions as the second.
+func inferBatchedScan(c *op.InferCtx) error {
+	g := bodyOf(c.Node, "body")
+	if g == nil {
+		return c.Errorf("body", "holds no graph")
+	}
+	m := int(c.Node.Int("num_scan_inputs", 0))
+	n := len(c.In) - 1 - m
+	if m < 1 || n < 0 || len(g.Inputs) != n+m {
+		return c.Errorf("num_scan_inputs", "%d, but the node has %d inputs and its body %d", m, len(c.In), len(g.Inputs))
+	}
+	var inner []*op.Fact
+	batch, length := onnxgraph.UnknownDim(), onnxgraph.UnknownDim()
+	for i, f := range c.In[1:] {
+		drop := 1
+		if i >= n {
+			drop = 2
+		}
+		t := typeOnly(f)
+		if s := f.Shape(); s != nil {
+			if len(s) < drop {
+				return c.Errorf("", "input %d of shape %s, expected at least %d axes", i+1, s, drop)
+			}
+			batch = s[0]
+			if drop == 2 {
+				length = s[1]
+			}
+			t.Type.Shape = s[drop:].Clone()
+		}
+		inner = append(inner, t)
+	}
+	states, out, err := iterate(c, g, nil, inner[:n], inner[n:], 0)
+	if err != nil {
+		return err
+	}
+	if len(out) < len(c.Out) {
+		return c.Errorf("body", "%d outputs, expected %d", len(out), len(c.Out))
+	}
+	for o := range c.Out {
+		if o < n {
+			c.Set(o, states[o].DType(), stacked(states[o].Shape(), batch, 0))
+			continue
+		}
+		c.Set(o, out[o].DType(), stacked(stacked(out[o].Shape(), length, 0), batch, 0))
+	}
+	return nil
+}
+
 // flowScan: the scanned axis is ordered; the others belong to the body.
 func flowScan(c op.FlowCtx) error {
+	if c.Opset() < 9 {
+		return opaque(c, "a scan over batches, which opset 9 abolished")
+	}
 	node := c.Node()
 	g := bodyOf(node, "body")
 	n := len(node.Inputs) - int(node.Int("num_scan_inputs", 0))

@@ -17,6 +17,7 @@ var (
 	uniform  = optest.Uniform
 	apart    = optest.Apart
 	distinct = optest.Distinct
+	given    = optest.Given
 	ints     = optest.Ints
 	fixed    = optest.Const
 	absent   = optest.Absent
@@ -129,6 +130,10 @@ func TestReductions(t *testing.T) {
 		row{Op: "CumSum", In: in(normal(3, 4), integer(1)), Reason: "last axis"},
 		row{Op: "CumSum", In: in(normal(3, 4), integer(0)), Attrs: with(i("exclusive", 1), i("reverse", 1)), Reason: "exclusive and reversed"},
 		row{Op: "CumSum", In: in(normal(3, 4), integer(-1)), Attrs: with(i("exclusive", 1)), Reason: "exclusive"},
+		row{Op: "CumProd", Opset: 26, In: in(apart(3, 4), integer(1)), Reason: "last axis"},
+		row{Op: "CumProd", Opset: 26, In: in(apart(3, 4), integer(0)), Attrs: with(i("exclusive", 1), i("reverse", 1)), Reason: "exclusive and reversed"},
+		row{Op: "CumProd", Opset: 26, In: in(given([]int64{4, 4}, 0.5, 2, -1, 3, 0.7, 0, 2, -1.5, 0, 2, 0, 4, 3, 1, 2, 0), integer(1)), Reason: "no, one and two zeros"},
+		row{Op: "CumProd", Opset: 26, In: in(given([]int64{2, 4}, 0.7, 0, 2, -1.5, 3, 1, 2, 0), integer(-1)), Attrs: with(i("reverse", 1)), Reason: "a zero, reversed"},
 	)
 	check(t, rows)
 }

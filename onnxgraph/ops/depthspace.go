@@ -11,7 +11,7 @@ import (
 // depthSpace moves blocks of channels to blocks of positions, and back.
 var depthSpace = []*op.Def{
 	{
-		Name: "DepthToSpace", Versions: since(1, 11, 13), Attrs: attrs(need(aInt("blocksize")), aStr("mode")), In: op.Exactly(1), Out: op.Exactly(1),
+		Name: "DepthToSpace", Versions: since(1, 11, 13, 28), Attrs: attrs(need(aInt("blocksize")), aStr("mode")), In: op.Exactly(1), Out: op.Exactly(1),
 		Infer: func(c *op.InferCtx) error {
 			return inferBlocks(c, func(s onnxgraph.Shape, b, bb onnxgraph.Dim) onnxgraph.Shape {
 				return onnxgraph.Shape{s[0], divDims(s[1], bb), mulDims(s[2], b), mulDims(s[3], b)}
@@ -21,7 +21,7 @@ var depthSpace = []*op.Def{
 		Grad: op.FromLowering, Lower: lowers(lowerDepthToSpace),
 	},
 	{
-		Name: "SpaceToDepth", Versions: since(1, 13), Attrs: attrs(need(aInt("blocksize"))), In: op.Exactly(1), Out: op.Exactly(1),
+		Name: "SpaceToDepth", Versions: since(1, 13, 28), Attrs: attrs(need(aInt("blocksize")), aStr("mode")), In: op.Exactly(1), Out: op.Exactly(1),
 		Infer: func(c *op.InferCtx) error {
 			return inferBlocks(c, func(s onnxgraph.Shape, b, bb onnxgraph.Dim) onnxgraph.Shape {
 				return onnxgraph.Shape{s[0], mulDims(s[1], bb), divDims(s[2], b), divDims(s[3], b)}
@@ -112,7 +112,11 @@ func lowerSpaceToDepth(k lowCalc) error {
 	}
 	n, bb, c := k.dimOf(x, 0), k.vector(b), k.vector(s[1].Value)
 	h, w := k.div(k.dimOf(x, 2), bb), k.div(k.dimOf(x, 3), bb)
-	y := k.transpose(k.two("Reshape", x, blockShape(k.calc, n, c, h, bb, w, bb)), 0, 3, 5, 1, 2, 4)
+	perm := []int64{0, 3, 5, 1, 2, 4}
+	if k.Node().Str("mode", "DCR") == "CRD" {
+		perm = []int64{0, 1, 3, 5, 2, 4}
+	}
+	y := k.transpose(k.two("Reshape", x, blockShape(k.calc, n, c, h, bb, w, bb)), perm...)
 	k.SetO(0, k.two("Reshape", y, blockShape(k.calc, n, k.vector(s[1].Value*b*b), h, w)))
 	return nil
 }

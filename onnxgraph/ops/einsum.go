@@ -11,7 +11,7 @@ import (
 )
 
 var einsum = &op.Def{
-	Name: "Einsum", Versions: since(12), Attrs: attrs(need(aStr("equation"))), In: op.AtLeast(1), Out: op.Exactly(1),
+	Name: "Einsum", Versions: since(12, 28), Attrs: attrs(need(aStr("equation"))), In: op.AtLeast(1), Out: op.Exactly(1),
 	Infer: inferEinsum, Flow: op.Flows(flowEinsum), Grad: op.Gradient(gradEinsum), Lower: op.Primitive,
 }
 

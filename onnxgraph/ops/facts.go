@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strconv"
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
@@ -132,10 +133,29 @@ func intsOf(f *op.Fact) ([]int64, bool) {
 	return f.Ints()
 }
 
-// elemsOf are the elements of a scalar or vector as numbers or symbols.
-// Floating-point values take part where they are whole numbers, because
-// exporters compute sizes in floating point.
+// elemsOf are the elements of a scalar or vector as extents: numbers, symbols,
+// or unknown, which is also what -1 means to those who read extents.
 func elemsOf(f *op.Fact) ([]onnxgraph.Dim, bool) {
+	if f != nil && f.Elems == nil {
+		if v, ok := intsOf(f); ok && f.Rank() <= 1 {
+			return onnxgraph.StaticShape(v...), true
+		}
+	}
+	list, ok := signedElems(f)
+	for i, d := range list {
+		if n, ok := numberOf(d); ok && n < 0 {
+			list = slices.Clone(list)
+			list[i] = onnxgraph.Dim{Value: n}
+		}
+	}
+	return list, ok
+}
+
+// signedElems are the elements of a scalar or vector where negative numbers are
+// told from unknown ones: they are symbols, too. Floating-point values take part
+// where they are whole numbers, because exporters compute sizes in floating
+// point.
+func signedElems(f *op.Fact) ([]onnxgraph.Dim, bool) {
 	if f == nil || f.Rank() < 0 || f.Rank() > 1 || !small(f) {
 		return nil, false
 	}
@@ -143,7 +163,11 @@ func elemsOf(f *op.Fact) ([]onnxgraph.Dim, bool) {
 		return f.Elems, true
 	}
 	if v, ok := intsOf(f); ok {
-		return onnxgraph.StaticShape(v...), true
+		out := make([]onnxgraph.Dim, len(v))
+		for i, n := range v {
+			out[i] = signed(n)
+		}
+		return out, true
 	}
 	v, ok := floatsOf(f)
 	if !ok {
@@ -154,9 +178,27 @@ func elemsOf(f *op.Fact) ([]onnxgraph.Dim, bool) {
 		if x != math.Trunc(x) || math.Abs(x) > 1<<52 {
 			return nil, false
 		}
-		out[i] = onnxgraph.Known(int64(x))
+		out[i] = signed(int64(x))
 	}
 	return out, true
+}
+
+// signed is a number as an element: a negative one, which no extent can be, is
+// its own text as a symbol.
+func signed(n int64) onnxgraph.Dim {
+	if n < 0 {
+		return onnxgraph.Sym(strconv.FormatInt(n, 10))
+	}
+	return onnxgraph.Known(n)
+}
+
+// numberOf is the number that an element is, false where it is none.
+func numberOf(d onnxgraph.Dim) (int64, bool) {
+	if d.IsKnown() {
+		return d.Value, true
+	}
+	n, err := strconv.ParseInt(d.Symbol, 10, 64)
+	return n, err == nil
 }
 
 // floatsOf are the elements of a constant of floating-point type.
@@ -174,11 +216,16 @@ func setElems(c *op.InferCtx, i int, elems []onnxgraph.Dim) {
 	if i >= len(c.Out) || len(elems) > maxElems {
 		return
 	}
-	if v, ok := onnxgraph.Shape(elems).Static(); ok && elems != nil {
-		setInts(c, i, v)
-		return
+	ints := make([]int64, len(elems))
+	for k, d := range elems {
+		n, ok := numberOf(d)
+		if !ok {
+			c.Out[i].Elems = elems
+			return
+		}
+		ints[k] = n
 	}
-	c.Out[i].Elems = elems
+	setInts(c, i, ints)
 }
 
 // setInts records the value of output i, whose type and shape are set.
@@ -253,7 +300,7 @@ func (f folder) fold(c *op.InferCtx) {
 		symbolic = f.intDims
 	}
 	if symbolic != nil && len(dims) <= 1 && derived(c) {
-		ok := foldAll(c, dims, elemsOf, func(x []onnxgraph.Dim) (onnxgraph.Dim, bool) { return symbolic(x), true }, setElems)
+		ok := foldAll(c, dims, signedElems, func(x []onnxgraph.Dim) (onnxgraph.Dim, bool) { return symbolic(x), true }, setElems)
 		if ok {
 			return
 		}

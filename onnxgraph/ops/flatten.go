@@ -8,7 +8,7 @@ import (
 )
 
 var flatten = &op.Def{
-	Name: "Flatten", Versions: since(1, 9, 11, 13, 21, 23, 24), Attrs: attrs(aInt("axis")), In: op.Exactly(1), Out: op.Exactly(1),
+	Name: "Flatten", Versions: since(1, 9, 11, 13, 21, 23, 24, 25), Attrs: attrs(aInt("axis")), In: op.Exactly(1), Out: op.Exactly(1),
 	Infer: func(c *op.InferCtx) error {
 		x := c.I(0)
 		if x.Rank() < 0 {

@@ -54,7 +54,7 @@ func gatherElems(c *op.InferCtx) error {
 			out[i] = v[a]
 		}
 		setInts(c, 0, out)
-	} else if v, ok := elemsOf(x); ok && c.Out[0].Rank() <= 1 {
+	} else if v, ok := signedElems(x); ok && c.Out[0].Rank() <= 1 {
 		out := make([]onnxgraph.Dim, len(at))
 		for i, a := range at {
 			out[i] = v[a]

@@ -5,7 +5,7 @@ package ops
 import "ninox/onnxgraph/op"
 
 var identity = &op.Def{
-	Name: "Identity", Versions: since(1, 13, 14, 16, 19, 21, 23, 24), In: op.Exactly(1), Out: op.Exactly(1),
+	Name: "Identity", Versions: since(1, 13, 14, 16, 19, 21, 23, 24, 25), In: op.Exactly(1), Out: op.Exactly(1),
 	Infer: func(c *op.InferCtx) error {
 		x := c.I(0)
 		c.Out[0].Type = x.Type

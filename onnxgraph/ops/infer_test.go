@@ -158,6 +158,21 @@ func TestChains(t *testing.T) {
 			v := b.Op("Where", []string{b.Op("Equal", []string{vec(b, 1, -1, 1), vec(b, -1, -1, -1)}), s, vec(b, 7, 7, 8)})
 			return b.Op("ConstantOfShape", []string{v})
 		}, "[7,seq,8]"},
+		{"a choice among extents and -1", func(b *onnxgraph.Builder, x string) string {
+			s := b.Op("Reshape", []string{join(b, wide(b, size(b, x, 0)), vec(b, -1), wide(b, size(b, x, 1))), vec(b, -1)})
+			one := b.Op("ConstantOfShape", []string{b.Op("Shape", []string{s})}, onnxgraph.TensorAttr("value", onnxgraph.Vector("", 1)))
+			keep := b.Op("Equal", []string{s, b.Op("Mul", []string{one, vec(b, -1)})})
+			return b.Op("Expand", []string{b.Op("Slice", []string{x, vec(b, 0), vec(b, 1), vec(b, 2)}), b.Op("Where", []string{keep, one, s})})
+		}, "[batch,seq,seq]"},
+		{"an axis counted from the end", func(b *onnxgraph.Builder, x string) string {
+			axis := b.Op("Mod", []string{one(b, -1), one(b, 3)})
+			s := b.Op("Slice", []string{b.Op("Shape", []string{x}), vec(b, 0), b.Op("Reshape", []string{axis, vec(b, -1)})})
+			return b.Op("Reshape", []string{x, join(b, s, vec(b, 3, 4))})
+		}, "[batch,seq,3,4]"},
+		{"an axis counted from the end, as in C", func(b *onnxgraph.Builder, x string) string {
+			rest := b.Op("Mod", []string{one(b, -4), one(b, 3)}, i("fmod", 1))
+			return b.Op("Reshape", []string{x, join(b, vec(b, 0), wide(b, rest))})
+		}, "[batch,12*seq]"},
 		{"pieces of a shape", func(b *onnxgraph.Builder, x string) string {
 			p := b.OpN("Split", []string{b.Op("Shape", []string{x}), vec(b, 1, 2)}, 2, i("axis", 0))
 			return b.Op("ConstantOfShape", []string{join(b, p[1], p[0])})

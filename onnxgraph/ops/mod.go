@@ -8,7 +8,7 @@ import (
 )
 
 // mod has the sign of the divisor or, with fmod, that of the dividend.
-var mod = pairwise("Mod", since(10, 13), onnxgraph.Undefined, attrs(aInt("fmod")), folder{}, op.Gradient(func(c op.GradCtx) error {
+var mod = pairwise("Mod", since(10, 13, 28), onnxgraph.Undefined, attrs(aInt("fmod")), folder{}, op.Gradient(func(c op.GradCtx) error {
 	k := calc{c}
 	a, b := c.I(0), c.I(1)
 	c.SetGI(0, c.GO(0))

@@ -15,11 +15,16 @@ var otherNorms = []*op.Def{
 		Infer: inferAlong(-1), Flow: op.Elementwise(), Grad: op.FromLowering,
 		Lower: lowers(func(k lowCalc) error {
 			x, axis := k.I(0), k.Node().Int("axis", -1)
+			// Nothing but zeros stays so. The divisor is 1 there before the root is
+			// taken, which has no derivative at 0.
+			nonzero := func(v string) string {
+				return k.where(k.two("Equal", v, k.ScalarLike(v, 0)), k.ScalarLike(v, 1), v)
+			}
 			switch p := k.Node().Int("p", 2); p {
 			case 1:
-				k.SetO(0, k.div(x, k.sum(k.one("Abs", x), true, axis)))
+				k.SetO(0, k.div(x, nonzero(k.sum(k.one("Abs", x), true, axis))))
 			case 2:
-				k.SetO(0, k.div(x, k.one("Sqrt", k.sum(k.square(x), true, axis))))
+				k.SetO(0, k.div(x, k.one("Sqrt", nonzero(k.sum(k.square(x), true, axis)))))
 			default:
 				return k.Errorf("p is %d, expected 1 or 2", p)
 			}

@@ -10,7 +10,7 @@ import (
 )
 
 var oneHot = &op.Def{
-	Name: "OneHot", Versions: since(9, 11), Attrs: attrs(aInt("axis")), In: op.Exactly(3), Out: op.Exactly(1),
+	Name: "OneHot", Versions: since(9, 11, 28), Attrs: attrs(aInt("axis")), In: op.Exactly(3), Out: op.Exactly(1),
 	Infer: func(c *op.InferCtx) error {
 		idx := c.I(0)
 		if idx.Rank() < 0 {

@@ -9,7 +9,7 @@ import (
 )
 
 var pad = &op.Def{
-	Name: "Pad", Versions: since(1, 2, 11, 13, 18, 19, 21, 23, 24), In: op.Between(1, 4), Out: op.Exactly(1),
+	Name: "Pad", Versions: since(1, 2, 11, 13, 18, 19, 21, 23, 24, 25), In: op.Between(1, 4), Out: op.Exactly(1),
 	Attrs: attrs(aStr("mode"), aInts("pads"), aInts("paddings"), aFloat("value")),
 	Infer: inferPad, Flow: op.Flows(flowPad), Grad: op.Gradient(gradPad), Lower: op.Primitive,
 }

@@ -16,7 +16,7 @@ import (
 // points that are vectors belong to one axis of the tensor they scale.
 var quantization = []*op.Def{
 	{
-		Name: "QuantizeLinear", Versions: since(10, 13, 19, 21, 23, 24), Attrs: append(attrs(aInt("output_dtype"), aInt("saturate"), aInt("precision")), scaleAttrs...),
+		Name: "QuantizeLinear", Versions: since(10, 13, 19, 21, 23, 24, 25, 28), Attrs: append(attrs(aInt("output_dtype"), aInt("saturate"), aInt("precision")), scaleAttrs...),
 		In: op.Between(2, 3), Out: op.Exactly(1),
 		Infer: func(c *op.InferCtx) error {
 			d := onnxgraph.Uint8
@@ -31,7 +31,7 @@ var quantization = []*op.Def{
 		Flow: op.Flows(flowScaled),
 		Grad: op.NotDifferentiable("rounding to integers has no useful derivative"), Lower: op.Primitive,
 	},
-	dequantize("", since(10, 13, 19, 21, 23, 24)), dequantize(microsoft, since(1)),
+	dequantize("", since(10, 13, 19, 21, 23, 24, 25, 28)), dequantize(microsoft, since(1)),
 	{
 		Name: "DynamicQuantizeLinear", Versions: since(11), In: op.Exactly(1), Out: op.Exactly(3),
 		Infer: func(c *op.InferCtx) error {

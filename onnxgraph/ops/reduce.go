@@ -41,10 +41,10 @@ var reductions = []*op.Def{
 		zero := k.two("Equal", r.y, k.ScalarLike(r.y, 0))
 		return k.mul(r.x, k.div(r.dy, k.where(zero, k.ScalarLike(r.y, 1), r.y)))
 	}),
-	reduction("ReduceLogSum", since(1, 11, 13, 18), func(k calc, r reduced) string {
+	reduction("ReduceLogSum", since(1, 11, 13, 18, 28), func(k calc, r reduced) string {
 		return k.expand(k.div(r.dy, k.one("Exp", r.y)), r.x)
 	}),
-	reduction("ReduceLogSumExp", since(1, 11, 13, 18), func(k calc, r reduced) string {
+	reduction("ReduceLogSumExp", since(1, 11, 13, 18, 28), func(k calc, r reduced) string {
 		return k.mul(r.dy, k.one("Exp", k.sub(r.x, r.y)))
 	}),
 	reduction("ReduceMax", since(1, 11, 12, 13, 18, 20), gradReduceExtremum),

@@ -8,7 +8,7 @@ import (
 )
 
 var reshape = &op.Def{
-	Name: "Reshape", Versions: since(1, 5, 13, 14, 19, 21, 23, 24), In: op.Between(1, 2), Out: op.Exactly(1),
+	Name: "Reshape", Versions: since(1, 5, 13, 14, 19, 21, 23, 24, 25), In: op.Between(1, 2), Out: op.Exactly(1),
 	Attrs: attrs(aInt("allowzero"), aInts("shape"), consumed),
 	Infer: inferReshape, Flow: op.Flows(flowReshape), Grad: op.Gradient(gradLikeInput), Lower: op.Primitive,
 }
@@ -143,7 +143,7 @@ func carryElems(c *op.InferCtx) {
 		return
 	}
 	if c.Out[0].Rank() <= 1 {
-		if d, ok := elemsOf(c.I(0)); ok && product(c.Out[0].Shape()).IsKnown() {
+		if d, ok := signedElems(c.I(0)); ok && product(c.Out[0].Shape()).IsKnown() {
 			setElems(c, 0, d)
 			return
 		}

@@ -11,7 +11,7 @@ import (
 // selections choose or reorder by data.
 var selections = []*op.Def{
 	{
-		Name: "Compress", Versions: since(9, 11), Attrs: attrs(aInt("axis")), In: op.Exactly(2), Out: op.Exactly(1),
+		Name: "Compress", Versions: since(9, 11, 28), Attrs: attrs(aInt("axis")), In: op.Exactly(2), Out: op.Exactly(1),
 		Infer: inferCompress,
 		Flow: op.Flows(func(c op.FlowCtx) error {
 			r := c.InFact(0).Rank()
@@ -32,7 +32,7 @@ var selections = []*op.Def{
 		Grad: op.NotDifferentiable("how much it selects depends on data"), Lower: op.Primitive,
 	},
 	{
-		Name: "Unique", Versions: since(11), Attrs: attrs(aInt("axis"), aInt("sorted")), In: op.Exactly(1), Out: op.Between(1, 4),
+		Name: "Unique", Versions: since(11, 28), Attrs: attrs(aInt("axis"), aInt("sorted")), In: op.Exactly(1), Out: op.Between(1, 4),
 		Infer: func(c *op.InferCtx) error {
 			out := unknowns(1)
 			if s, a := c.I(0).Shape(), c.Node.Attr("axis"); a != nil && s != nil {
@@ -62,7 +62,7 @@ var selections = []*op.Def{
 		Flow: op.Opaque("lists positions"), Grad: op.ZeroGrad, Lower: op.Primitive,
 	},
 	{
-		Name: "ReverseSequence", Versions: since(10), Attrs: attrs(aInt("batch_axis"), aInt("time_axis")), In: op.Exactly(2), Out: op.Exactly(1),
+		Name: "ReverseSequence", Versions: since(10, 28), Attrs: attrs(aInt("batch_axis"), aInt("time_axis")), In: op.Exactly(2), Out: op.Exactly(1),
 		Infer: inferLike,
 		Flow: op.Flows(func(c op.FlowCtx) error {
 			r := c.InFact(0).Rank()

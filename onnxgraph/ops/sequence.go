@@ -51,7 +51,7 @@ var sequenceOps = []*op.Def{
 	inSequence("SplitToSequence", since(11, 24), attrs(aInt("axis"), aInt("keepdims")), op.Between(1, 2), inferSplitToSequence),
 	inSequence("ConcatFromSequence", since(11), attrs(need(aInt("axis")), aInt("new_axis")), op.Exactly(1), inferConcatFromSequence),
 	mapSequence,
-	inSequence("Optional", since(15), attrs(op.AttrSpec{Name: "type", Type: onnxgraph.AttrTypeProto}), op.Between(0, 1), func(c *op.InferCtx) error {
+	inSequence("Optional", since(15, 28), attrs(op.AttrSpec{Name: "type", Type: onnxgraph.AttrTypeProto}), op.Between(0, 1), func(c *op.InferCtx) error {
 		var elem onnxgraph.Type
 		switch a := c.Node.Attr("type"); {
 		case c.I(0) != nil:
@@ -62,14 +62,14 @@ var sequenceOps = []*op.Def{
 		setType(c, onnxgraph.Type{Kind: onnxgraph.OptionalKind, Elem: &elem})
 		return nil
 	}),
-	inSequence("OptionalGetElement", since(15, 18), nil, op.Exactly(1), func(c *op.InferCtx) error {
+	inSequence("OptionalGetElement", since(15, 18, 28), nil, op.Exactly(1), func(c *op.InferCtx) error {
 		setType(c, c.I(0).Type)
 		if c.I(0).Type.Kind == onnxgraph.OptionalKind {
 			setType(c, elemOf(c.I(0).Type))
 		}
 		return nil
 	}),
-	inSequence("OptionalHasElement", since(15, 18), nil, op.Between(0, 1), func(c *op.InferCtx) error {
+	inSequence("OptionalHasElement", since(15, 18, 28), nil, op.Between(0, 1), func(c *op.InferCtx) error {
 		c.Set(0, onnxgraph.Bool, onnxgraph.Shape{})
 		return nil
 	}),

@@ -8,7 +8,7 @@ import (
 )
 
 var shapeOp = &op.Def{
-	Name: "Shape", Versions: since(1, 13, 15, 19, 21, 23, 24), Attrs: attrs(aInt("start"), aInt("end")), In: op.Exactly(1), Out: op.Exactly(1),
+	Name: "Shape", Versions: since(1, 13, 15, 19, 21, 23, 24, 25), Attrs: attrs(aInt("start"), aInt("end")), In: op.Exactly(1), Out: op.Exactly(1),
 	Infer: func(c *op.InferCtx) error {
 		s := c.I(0).Shape()
 		if s == nil {
@@ -35,7 +35,7 @@ var shapeOp = &op.Def{
 }
 
 var sizeOp = &op.Def{
-	Name: "Size", Versions: since(1, 13, 19, 21, 23, 24), In: op.Exactly(1), Out: op.Exactly(1),
+	Name: "Size", Versions: since(1, 13, 19, 21, 23, 24, 25), In: op.Exactly(1), Out: op.Exactly(1),
 	Infer: func(c *op.InferCtx) error {
 		c.Set(0, onnxgraph.Int64, onnxgraph.Shape{})
 		if s := c.I(0).Shape(); s != nil {

@@ -252,7 +252,7 @@ func sliceElems(c *op.InferCtx, list []cut) {
 			out[i] = v[at(int64(i))]
 		}
 		setInts(c, 0, out)
-	} else if v, ok := elemsOf(x); ok {
+	} else if v, ok := signedElems(x); ok {
 		out := make([]onnxgraph.Dim, n.Value)
 		for i := range out {
 			out[i] = v[at(int64(i))]

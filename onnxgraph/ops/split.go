@@ -31,7 +31,7 @@ func inferSplit(c *op.InferCtx) error {
 	if err != nil {
 		return err
 	}
-	elems, known := elemsOf(x)
+	elems, known := signedElems(x)
 	for i, size := range sizes {
 		s := x.Shape().Clone()
 		s[axis] = size

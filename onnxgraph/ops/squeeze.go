@@ -11,12 +11,12 @@ import (
 )
 
 var squeeze = &op.Def{
-	Name: "Squeeze", Versions: since(1, 11, 13, 21, 23, 24), Attrs: attrs(aInts("axes")), In: op.Between(1, 2), Out: op.Exactly(1),
+	Name: "Squeeze", Versions: since(1, 11, 13, 21, 23, 24, 25), Attrs: attrs(aInts("axes")), In: op.Between(1, 2), Out: op.Exactly(1),
 	Infer: inferSqueeze, Flow: op.Flows(flowSqueeze), Grad: op.Gradient(gradLikeInput), Lower: op.Primitive,
 }
 
 var unsqueeze = &op.Def{
-	Name: "Unsqueeze", Versions: since(1, 11, 13, 21, 23, 24), Attrs: attrs(aInts("axes")), In: op.Between(1, 2), Out: op.Exactly(1),
+	Name: "Unsqueeze", Versions: since(1, 11, 13, 21, 23, 24, 25), Attrs: attrs(aInts("axes")), In: op.Between(1, 2), Out: op.Exactly(1),
 	Infer: inferUnsqueeze, Flow: op.Flows(flowSqueeze), Grad: op.Gradient(gradLikeInput), Lower: op.Primitive,
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 var transpose = &op.Def{
-	Name: "Transpose", Versions: since(1, 13, 21, 23, 24), Attrs: attrs(aInts("perm")), In: op.Exactly(1), Out: op.Exactly(1),
+	Name: "Transpose", Versions: since(1, 13, 21, 23, 24, 25), Attrs: attrs(aInts("perm")), In: op.Exactly(1), Out: op.Exactly(1),
 	Infer: inferTranspose, Flow: op.Flows(flowTranspose), Grad: op.Gradient(gradTranspose), Lower: op.Primitive,
 }
 

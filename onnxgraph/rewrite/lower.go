@@ -18,6 +18,9 @@ const maxLowering = 8
 // in turn. Subgraphs are included. Local functions must be inlined before.
 func Lower(m *onnxgraph.Model, reg *op.Registry, only func(*onnxgraph.Node) bool) (*onnxgraph.Model, error) {
 	m = m.Clone()
+	if m.OpsetVersion("") == 0 { // what lowerings emit is of the default domain
+		m.Opsets = append(m.Opsets, onnxgraph.Opset{Version: Trainable})
+	}
 	for range maxLowering {
 		facts, err := infer.Run(m, reg, infer.Options{})
 		if err != nil {
