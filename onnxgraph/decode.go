@@ -70,6 +70,40 @@ func list[T any](d *decoder, message []byte, key uint64) ([]T, error) {
 	return make([]T, 0, n), nil
 }
 
+// push appends to a list, which gets room for all occurrences of the field with
+// the first one.
+func push[T any](d *decoder, to *[]T, message []byte, key uint64, v T) (err error) {
+	if *to == nil {
+		if *to, err = list[T](d, message, key); err != nil {
+			return err
+		}
+	}
+	*to = append(*to, v)
+	return nil
+}
+
+// texts and entries push one more string or property.
+func (d *decoder) texts(to *[]string, message []byte, s *scanner) error {
+	return push(d, to, message, s.key, d.names.text(s.body))
+}
+
+func (d *decoder) entries(to *[]KeyValue, message []byte, s *scanner) error {
+	kv, err := d.entry(s.body)
+	if err != nil {
+		return err
+	}
+	return push(d, to, message, s.key, kv)
+}
+
+// all pushes one more message.
+func all[T any](d *decoder, to *[]*T, message []byte, s *scanner, read func([]byte) (*T, error)) error {
+	v, err := read(s.body)
+	if err != nil {
+		return err
+	}
+	return push(d, to, message, s.key, v)
+}
+
 // text reads a singular string; an empty one is kept as it stands.
 func (d *decoder) text(to *string, s *scanner, k *keeper) {
 	if *to = d.names.text(s.body); *to == "" {
@@ -115,19 +149,16 @@ func (d *decoder) model(b []byte) (*Model, error) {
 		case modelDoc:
 			d.text(&m.Doc, &s, &k)
 		case modelOpset:
-			err = d.opset(&m.Opsets, &m.spelling.opsets, s.body)
+			err = d.opset(&m.Opsets, &m.spelling.opsets, b, &s)
 		case modelMetadata:
-			err = d.entry(&m.Metadata, s.body)
+			err = d.entries(&m.Metadata, b, &s)
 		case modelGraph:
 			if m.Graph != nil {
 				return nil, errTwice("graph")
 			}
 			m.Graph, err = d.graph(s.body)
 		case modelFunction:
-			var f *Function
-			if f, err = d.function(s.body); err == nil {
-				m.Functions = append(m.Functions, f)
-			}
+			err = all(d, &m.Functions, b, &s, d.function)
 		default:
 			k.add(&s)
 		}
@@ -143,11 +174,11 @@ func (d *decoder) model(b []byte) (*Model, error) {
 // Protobuf would merge the two; no writer makes such files.
 func errTwice(what string) error { return fmt.Errorf("%s occurs twice", what) }
 
-func (d *decoder) opset(to *[]Opset, spelt *map[Opset][]byte, b []byte) error {
+func (d *decoder) opset(to *[]Opset, spelt *map[Opset][]byte, message []byte, at *scanner) error {
 	var o Opset
 	var k keeper
 	hasVersion := false
-	s := scanner{rest: b}
+	s := scanner{rest: at.body}
 	for s.next() {
 		switch s.key {
 		case opsetDomain:
@@ -162,15 +193,19 @@ func (d *decoder) opset(to *[]Opset, spelt *map[Opset][]byte, b []byte) error {
 		if *spelt == nil {
 			*spelt = map[Opset][]byte{}
 		}
-		(*spelt)[o] = b
+		(*spelt)[o] = at.body
+		if err := grow[Opset](d, 4); err != nil { // a share of the map
+			return err
+		}
 	}
-	*to = append(*to, o)
-	return errors.Join(grow[Opset](d, 2), s.err)
+	if s.err != nil {
+		return s.err
+	}
+	return push(d, to, message, at.key, o)
 }
 
 // entry reads a StringStringEntryProto.
-func (d *decoder) entry(to *[]KeyValue, b []byte) error {
-	var kv KeyValue
+func (d *decoder) entry(b []byte) (kv KeyValue, err error) {
 	fields := 0
 	s := scanner{rest: b}
 	for s.next() {
@@ -186,12 +221,11 @@ func (d *decoder) entry(to *[]KeyValue, b []byte) error {
 	}
 	if fields != 2 { // a part is missing, or unknown
 		if err := grow[KeyValue](d, 4); err != nil { // a share of the map
-			return err
+			return kv, err
 		}
 		d.spelt[kv] = b
 	}
-	*to = append(*to, kv)
-	return errors.Join(grow[KeyValue](d, 2), s.err)
+	return kv, s.err
 }
 
 func (d *decoder) graph(b []byte) (*Graph, error) {
@@ -213,43 +247,33 @@ func (d *decoder) graph(b []byte) (*Graph, error) {
 func inGraph(name string, err error) error { return fmt.Errorf("graph %q: %w", name, err) }
 
 func (d *decoder) graphFields(g *Graph, b []byte) error {
-	var err error
-	if g.Nodes, err = list[*Node](d, b, graphNode); err != nil {
-		return err
-	}
-	if g.Nodes == nil {
-		g.Nodes = []*Node{}
-	}
 	var k keeper
 	s := scanner{rest: b}
 	for s.next() {
+		var err error
 		switch s.key {
 		case graphName:
 			d.text(&g.Name, &s, &k)
 		case graphDoc:
 			d.text(&g.Doc, &s, &k)
 		case graphMetadata:
-			err = d.entry(&g.Metadata, s.body)
+			err = d.entries(&g.Metadata, b, &s)
 		case graphNode:
-			err = d.node(&g.Nodes, s.body)
+			err = all(d, &g.Nodes, b, &s, d.node)
 		case graphInput:
-			err = d.value(&g.Inputs, s.body)
+			err = all(d, &g.Inputs, b, &s, d.value)
 		case graphOutput:
-			err = d.value(&g.Outputs, s.body)
+			err = all(d, &g.Outputs, b, &s, d.value)
 		case graphValueInfo:
-			err = d.value(&g.ValueInfo, s.body)
+			err = all(d, &g.ValueInfo, b, &s, d.value)
 		case graphInitializer:
-			var t *Tensor
-			if t, err = d.tensor(s.body); err != nil {
+			if err = all(d, &g.Initializers, b, &s, d.tensor); err != nil {
 				return fmt.Errorf("initializer %w", err)
 			}
-			g.Initializers = append(g.Initializers, t)
 		case graphSparse:
-			var t *SparseTensor
-			if t, err = d.sparse(s.body); err != nil {
+			if err = all(d, &g.Sparse, b, &s, d.sparse); err != nil {
 				return fmt.Errorf("sparse initializer: %w", err)
 			}
-			g.Sparse = append(g.Sparse, t)
 		default:
 			k.add(&s)
 		}
@@ -261,25 +285,24 @@ func (d *decoder) graphFields(g *Graph, b []byte) error {
 	return s.err
 }
 
-func (d *decoder) node(to *[]*Node, b []byte) error {
+func (d *decoder) node(b []byte) (*Node, error) {
 	if err := grow[Node](d, 1); err != nil {
-		return err
+		return nil, err
 	}
 	n := &Node{}
-	*to = append(*to, n)
-	var err error
-	if n.Inputs, err = list[string](d, b, nodeInput); err != nil {
-		return err
-	}
+	return n, d.nodeFields(n, b)
+}
+
+func (d *decoder) nodeFields(n *Node, b []byte) error {
 	var k keeper
-	var attr *Attribute
 	s := scanner{rest: b}
 	for s.next() {
+		var err error
 		switch s.key {
 		case nodeInput:
-			n.Inputs = append(n.Inputs, d.names.text(s.body))
+			err = d.texts(&n.Inputs, b, &s)
 		case nodeOutput:
-			err = d.appendText(&n.Outputs, s.body)
+			err = d.texts(&n.Outputs, b, &s)
 		case nodeName:
 			d.text(&n.Name, &s, &k)
 		case nodeOpType:
@@ -291,11 +314,9 @@ func (d *decoder) node(to *[]*Node, b []byte) error {
 		case nodeDoc:
 			d.text(&n.Doc, &s, &k)
 		case nodeMetadata:
-			err = d.entry(&n.Metadata, s.body)
+			err = d.entries(&n.Metadata, b, &s)
 		case nodeAttribute:
-			if attr, err = d.attribute(s.body); err == nil {
-				n.Attrs = append(n.Attrs, attr)
-			} else if !isWireError(err) { // the operator may come after its attributes
+			if err = all(d, &n.Attrs, b, &s, d.attribute); err != nil && !isWireError(err) { // the operator may come after its attributes
 				return d.inNode(n, b, err)
 			}
 		default:
@@ -324,17 +345,15 @@ func (d *decoder) inNode(n *Node, b []byte, err error) error {
 	return fmt.Errorf("node %q (%s), %w", n.Name, n.Op(), err)
 }
 
-func (d *decoder) appendText(to *[]string, b []byte) error {
-	*to = append(*to, d.names.text(b))
-	return grow[string](d, 2) // lists grow by doubling
-}
-
-func (d *decoder) value(to *[]*Value, b []byte) error {
-	if err := errors.Join(grow[Value](d, 1), grow[*Value](d, 2)); err != nil {
-		return err
+func (d *decoder) value(b []byte) (*Value, error) {
+	if err := grow[Value](d, 1); err != nil {
+		return nil, err
 	}
 	v := &Value{}
-	*to = append(*to, v)
+	return v, d.valueFields(v, b)
+}
+
+func (d *decoder) valueFields(v *Value, b []byte) error {
 	var k keeper
 	s := scanner{rest: b}
 	for s.next() {
@@ -345,7 +364,7 @@ func (d *decoder) value(to *[]*Value, b []byte) error {
 		case valueDoc:
 			d.text(&v.Doc, &s, &k)
 		case valueMetadata:
-			err = d.entry(&v.Metadata, s.body)
+			err = d.entries(&v.Metadata, b, &s)
 		case valueType:
 			if len(s.body) == 0 {
 				k.add(&s) // says nothing
@@ -391,24 +410,21 @@ func (d *decoder) functionFields(f *Function, b []byte) error {
 		case functionDoc:
 			d.text(&f.Doc, &s, &k)
 		case functionInput:
-			err = d.appendText(&f.Inputs, s.body)
+			err = d.texts(&f.Inputs, b, &s)
 		case functionOutput:
-			err = d.appendText(&f.Outputs, s.body)
+			err = d.texts(&f.Outputs, b, &s)
 		case functionAttribute:
-			err = d.appendText(&f.Attrs, s.body)
+			err = d.texts(&f.Attrs, b, &s)
 		case functionNode:
-			err = d.node(&f.Nodes, s.body)
+			err = all(d, &f.Nodes, b, &s, d.node)
 		case functionOpset:
-			err = d.opset(&f.Opsets, &f.spelling.opsets, s.body)
+			err = d.opset(&f.Opsets, &f.spelling.opsets, b, &s)
 		case functionValueInfo:
-			err = d.value(&f.ValueInfo, s.body)
+			err = all(d, &f.ValueInfo, b, &s, d.value)
 		case functionMetadata:
-			err = d.entry(&f.Metadata, s.body)
+			err = d.entries(&f.Metadata, b, &s)
 		case functionDefault:
-			var a *Attribute
-			if a, err = d.attribute(s.body); err == nil {
-				f.Defaults = append(f.Defaults, a)
-			}
+			err = all(d, &f.Defaults, b, &s, d.attribute)
 		default:
 			k.add(&s)
 		}
@@ -422,7 +438,7 @@ func (d *decoder) functionFields(f *Function, b []byte) error {
 
 func (d *decoder) attribute(b []byte) (*Attribute, error) {
 	a := &Attribute{}
-	if err := errors.Join(grow[Attribute](d, 1), grow[*Attribute](d, 2)); err != nil {
+	if err := grow[Attribute](d, 1); err != nil {
 		return nil, err
 	}
 	if err := d.attributeFields(a, b); err != nil {
@@ -462,8 +478,7 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 		case attrInts, attrInts&^7 | wireBytes:
 			ints = joinNumbers(ints, &s)
 		case attrStrings:
-			a.Strings = append(a.Strings, d.names.bytes(s.body))
-			err = grow[[]byte](d, 2)
+			err = push(d, &a.Strings, b, s.key, d.names.bytes(s.body))
 		case attrTensor:
 			if a.T != nil {
 				return errTwice("its tensor")
@@ -482,13 +497,13 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 		case attrTP:
 			a.TP, err = d.newType(s.body)
 		case attrTensors:
-			a.Tensors, err = appended(a.Tensors, d.tensor, s.body)
+			err = all(d, &a.Tensors, b, &s, d.tensor)
 		case attrGraphs:
-			a.Graphs, err = appended(a.Graphs, d.graph, s.body)
+			err = all(d, &a.Graphs, b, &s, d.graph)
 		case attrSparses:
-			a.Sparses, err = appended(a.Sparses, d.sparse, s.body)
+			err = all(d, &a.Sparses, b, &s, d.sparse)
 		case attrTypes:
-			a.Types, err = appended(a.Types, d.newType, s.body)
+			err = all(d, &a.Types, b, &s, d.newType)
 		default:
 			k.add(&s)
 		}
@@ -512,14 +527,6 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 	d.scalar(a, &scalar, &k)
 	a.Unknown = k.fields()
 	return a.holdsItsType()
-}
-
-func appended[T any](to []*T, read func([]byte) (*T, error), b []byte) ([]*T, error) {
-	v, err := read(b)
-	if err != nil {
-		return nil, err
-	}
-	return append(to, v), nil
 }
 
 // scalar takes the one scalar field that the attribute's type asks for; stray
@@ -599,6 +606,9 @@ func (d *decoder) int64s(packed []byte) ([]int64, error) {
 }
 
 func (d *decoder) newType(b []byte) (*Type, error) {
+	if err := grow[Type](d, 1); err != nil {
+		return nil, err
+	}
 	t, err := d.typ(b)
 	return &t, err
 }
@@ -677,9 +687,6 @@ func (d *decoder) typeFields(t *Type, b []byte) (odd bool, err error) {
 			odd = odd || more
 		case part{SequenceKind, listTypeElem}, part{OptionalKind, listTypeElem}, part{MapKind, mapTypeValue}:
 			if t.Elem, err = d.newType(s.body); err != nil {
-				return false, err
-			}
-			if err = grow[Type](d, 1); err != nil {
 				return false, err
 			}
 			odd = odd || t.Elem.spelt != nil || len(s.body) == 0
@@ -793,7 +800,7 @@ func (d *decoder) sparse(b []byte) (*SparseTensor, error) {
 // and location name; whatever else stands in the file is kept.
 func (d *decoder) tensor(b []byte) (*Tensor, error) {
 	t := &Tensor{}
-	if err := errors.Join(grow[Tensor](d, 1), grow[*Tensor](d, 2)); err != nil {
+	if err := grow[Tensor](d, 1); err != nil {
 		return nil, err
 	}
 	if err := d.tensorFields(t, b); err != nil {
@@ -822,7 +829,7 @@ func (d *decoder) tensorFields(t *Tensor, b []byte) error {
 		case s.key == tensorDoc:
 			d.text(&t.Doc, &s, &k)
 		case s.key == tensorMetadata:
-			err = d.entry(&t.Metadata, s.body)
+			err = d.entries(&t.Metadata, b, &s)
 		case s.key == tensorDType:
 		case s.key == tensorLocation && s.num == externalLocation:
 		case s.key == tensorDims || s.key == tensorDims&^7|wireBytes:
@@ -830,11 +837,9 @@ func (d *decoder) tensorFields(t *Tensor, b []byte) error {
 		case s.key>>3 != carrier>>3:
 			k.add(&s)
 		case carrier == tensorExternalData && s.key == carrier:
-			external = append(external, s.body)
-			err = grow[[]byte](d, 2)
+			err = push(d, &external, b, s.key, s.body)
 		case carrier == tensorStringData && s.key == carrier:
-			t.Strings = append(t.Strings, s.body)
-			err = grow[[]byte](d, 2)
+			err = push(d, &t.Strings, b, s.key, s.body)
 		case carrier == tensorRawData && s.key == carrier:
 			t.Data = s.body
 		case typed && (s.key&7 == t.DType.typedWire() || s.key == carrier):
@@ -916,12 +921,11 @@ func (d *decoder) external(entries [][]byte) (*External, error) {
 	e := &External{Length: -1}
 	seen := map[string]bool{}
 	for _, b := range entries {
-		var kv []KeyValue
-		if err := d.entry(&kv, b); err != nil {
+		kv, err := d.entry(b)
+		if err != nil {
 			return nil, err
 		}
-		key, value := kv[0].Key, kv[0].Value
-		var err error
+		key, value := kv.Key, kv.Value
 		switch key {
 		case "location":
 			e.Location = value
@@ -932,7 +936,13 @@ func (d *decoder) external(entries [][]byte) (*External, error) {
 		case "checksum":
 			e.Checksum = value
 		default:
-			e.Other = append(e.Other, kv[0])
+			if e.Other == nil {
+				if err := grow[KeyValue](d, len(entries)); err != nil {
+					return nil, err
+				}
+				e.Other = make([]KeyValue, 0, len(entries))
+			}
+			e.Other = append(e.Other, kv)
 			continue
 		}
 		if err != nil {

@@ -120,18 +120,24 @@ func (k *keeper) fields() []byte {
 	if !k.unsorted {
 		return k.raw
 	}
-	type field struct {
-		num uint64
-		raw []byte
+	var starts []int32 // a few bytes each, since there may be very many
+	for s := (scanner{rest: k.raw}); ; {
+		at := len(k.raw) - len(s.rest)
+		if !s.next() {
+			break
+		}
+		starts = append(starts, int32(at))
 	}
-	var list []field
-	for s := (scanner{rest: k.raw}); s.next(); {
-		list = append(list, field{s.key >> 3, s.raw})
+	at := func(start int32) (s scanner) {
+		s.rest = k.raw[start:]
+		s.next()
+		return s
 	}
-	slices.SortStableFunc(list, func(a, b field) int { return int(a.num) - int(b.num) })
+	slices.SortStableFunc(starts, func(a, b int32) int { return int(at(a).key>>3) - int(at(b).key>>3) })
 	out := make([]byte, 0, len(k.raw))
-	for _, f := range list {
-		out = append(out, f.raw...)
+	for _, start := range starts {
+		s := at(start)
+		out = append(out, s.raw...)
 	}
 	return out
 }

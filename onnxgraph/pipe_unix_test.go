@@ -1,0 +1,31 @@
+//go:build unix
+
+package onnxgraph
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func makePipe(t *testing.T, dir, _ string) {
+	if err := unix.Mkfifo(filepath.Join(dir, "w.bin"), 0o644); err != nil {
+		t.Skipf("no pipes here: %v", err)
+	}
+}
+
+// Nobody waits for a model that is a pipe or comes from a device without end.
+func TestReadFileRefusesPipes(t *testing.T) {
+	dir := t.TempDir()
+	makePipe(t, dir, "")
+	for _, path := range []string{filepath.Join(dir, "w.bin"), "/dev/zero"} {
+		if _, err := ReadFile(path); err == nil || !strings.Contains(err.Error(), "pipe or device") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if err := WriteAtomic(filepath.Join(dir, "w.bin"), true, writes("x")); err == nil || !strings.Contains(err.Error(), "not a plain file") {
+		t.Errorf("a pipe was overwritten: %v", err)
+	}
+}
