@@ -31,7 +31,16 @@ type Result struct {
 	outer  *Result
 	facts  map[string]*op.Fact
 	bodies map[*onnxgraph.Graph]*Result
+	left   *int // nodes of bodies that may still be inferred, of all graphs together
 }
+
+// Bodies of loops are inferred until their states settle, and those inside them
+// each time again: a file of a few nested loops could take for ever. A model of
+// n nodes may have this many inferences of nodes in bodies.
+const (
+	freeBodyNodes = 100_000
+	perNode       = 64
+)
 
 // UnsupportedError lists every operator of a model that the registry lacks.
 type UnsupportedError struct {
@@ -61,6 +70,7 @@ func Run(m *onnxgraph.Model, reg *op.Registry, o Options) (*Result, error) {
 		return nil, err
 	}
 	r := newResult(m, reg, nil)
+	m.Graph.EachGraph(func(g *onnxgraph.Graph) { *r.left += perNode * len(g.Nodes) })
 	for _, v := range m.Graph.Inputs {
 		t := v.Type
 		if s, ok := o.InputShapes[v.Name]; ok {
@@ -83,7 +93,7 @@ func named(input string, s onnxgraph.Shape) onnxgraph.Shape {
 	for a, d := range s {
 		if n, err := strconv.ParseInt(d.Symbol, 10, 64); err == nil && n >= 0 {
 			s[a] = onnxgraph.Known(n) // PyTorch writes some extents as names
-		} else if anonymous(d) {
+		} else if err == nil || anonymous(d) {
 			s[a] = onnxgraph.Sym(fmt.Sprintf("%s.%d", input, a))
 		}
 	}
@@ -93,7 +103,14 @@ func named(input string, s onnxgraph.Shape) onnxgraph.Shape {
 func anonymous(d onnxgraph.Dim) bool { return !d.IsKnown() && (d.Symbol == "" || d.Symbol == "?") }
 
 func newResult(m *onnxgraph.Model, reg *op.Registry, outer *Result) *Result {
-	return &Result{model: m, reg: reg, outer: outer, facts: map[string]*op.Fact{}, bodies: map[*onnxgraph.Graph]*Result{}}
+	r := &Result{model: m, reg: reg, outer: outer, facts: map[string]*op.Fact{}, bodies: map[*onnxgraph.Graph]*Result{}}
+	if outer != nil {
+		r.left = outer.left
+	} else {
+		n := freeBodyNodes
+		r.left = &n
+	}
+	return r
 }
 
 // Fact is what is known about a value, nil where the value does not exist.
@@ -209,6 +226,9 @@ func (r *Result) graph(g *onnxgraph.Graph) error {
 
 // body infers a subgraph, once per call of the rule that owns it.
 func (r *Result) body(g *onnxgraph.Graph, in []*op.Fact) ([]*op.Fact, error) {
+	if *r.left -= len(g.Nodes) + 1; *r.left < 0 {
+		return nil, fmt.Errorf("infer: subgraph %q: bodies nest so deep that inferring them takes too long", g.Name)
+	}
 	b := newResult(r.model, r.reg, r)
 	r.bodies[g] = b
 	for i, v := range g.Inputs {

@@ -15,9 +15,10 @@ func inline(m *onnxgraph.Model, reg *op.Registry) (int, error) {
 	if len(m.Functions) == 0 {
 		return 0, nil
 	}
-	in := &inliner{model: m, reg: reg, names: newFreshNames(m.Graph), functions: map[string]*onnxgraph.Function{}}
+	in := &inliner{model: m, reg: reg, names: newFreshNames(m.Graph), functions: map[string]*onnxgraph.Function{}, sizes: map[string]size{}, left: maxInlined}
 	for _, f := range m.Functions {
-		in.functions[functionKey(f.Domain, f.Name, f.Overload)] = f
+		key := functionKey(f.Domain, f.Name, f.Overload)
+		in.functions[key], in.sizes[key] = f, sizeOf(f.Nodes)
 	}
 	if err := in.graph(m.Graph, nil); err != nil {
 		return 0, err
@@ -32,7 +33,45 @@ type inliner struct {
 	reg       *op.Registry
 	names     *freshNames
 	functions map[string]*onnxgraph.Function
+	sizes     map[string]size
 	calls     int
+	left      int // bytes that expanded calls may still take
+}
+
+// maxInlined caps what calls expand to: functions that call each other twice
+// double with each level, and names grow with the depth of the calls.
+const (
+	maxInlined = 1 << 27 // bytes, roughly
+	nodeBytes  = 512
+)
+
+// size is what a body holds, subgraphs included.
+type size struct{ nodes, names, bytes int }
+
+func sizeOf(nodes []*onnxgraph.Node) (s size) {
+	for _, n := range nodes {
+		s.nodes++
+		for _, list := range [][]string{n.Inputs, n.Outputs, {n.Name}} {
+			s.names += len(list)
+			for _, name := range list {
+				s.bytes += len(name)
+			}
+		}
+		for _, g := range n.Subgraphs() {
+			sub := sizeOf(g.Nodes)
+			s = size{s.nodes + sub.nodes, s.names + sub.names + len(g.Inputs) + len(g.Outputs) + len(g.Initializers), s.bytes + sub.bytes}
+		}
+	}
+	return s
+}
+
+// spend accounts for one more copy of a body whose names get a prefix.
+func (in *inliner) spend(n *onnxgraph.Node, key string) error {
+	s := in.sizes[key]
+	if in.left -= nodeBytes*(s.nodes+1) + (len(n.Label())+1)*s.names + s.bytes; in.left < 0 {
+		return fmt.Errorf("node %q: calls of functions expand to more than %d MiB, at function %s", n.Label(), maxInlined>>20, key)
+	}
+	return nil
 }
 
 func functionKey(domain, name, overload string) string {
@@ -89,6 +128,9 @@ func (in *inliner) nodes(nodes []*onnxgraph.Node, stack []string) ([]*onnxgraph.
 func (in *inliner) call(n *onnxgraph.Node, f *onnxgraph.Function, key string) ([]*onnxgraph.Node, error) {
 	if len(n.Inputs) > len(f.Inputs) || len(n.Outputs) > len(f.Outputs) {
 		return nil, fmt.Errorf("node %q: %d inputs and %d outputs, but function %s has %d and %d", n.Label(), len(n.Inputs), len(n.Outputs), key, len(f.Inputs), len(f.Outputs))
+	}
+	if err := in.spend(n, key); err != nil {
+		return nil, err
 	}
 	if err := in.importOpsets(n, f, key); err != nil {
 		return nil, err
