@@ -41,19 +41,28 @@ func judgeAll(t *testing.T, engine *ort.Engine, root string, each func(t *testin
 	return out
 }
 
+func readManifest(t *testing.T) conformance.Manifest {
+	t.Helper()
+	file, err := os.Open(manifestFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	m, err := conformance.ReadManifest(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // TestManifest judges the cases of Debian's libonnx-testdata and compares every
 // verdict with the manifest.
 func TestManifest(t *testing.T) {
 	root := testenv.ONNXTestData(t)
 	engine := runtimetest.Engine(t)
-	manifest := conformance.Manifest{}
-	if file, err := os.Open(manifestFile); err == nil {
-		if manifest, err = conformance.ReadManifest(file); err != nil {
-			t.Fatal(err)
-		}
-		file.Close()
-	} else if !*update {
-		t.Fatal(err)
+	var manifest conformance.Manifest
+	if !*update {
+		manifest = readManifest(t)
 	}
 	verdicts := judgeAll(t, engine, root, func(t *testing.T, v conformance.Verdict) {
 		if !*update {

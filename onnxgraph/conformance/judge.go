@@ -149,7 +149,10 @@ func (on machine) converted(m *onnxgraph.Model, sets []DataSet) string {
 // lowered runs a model with every lowering applied, in an opset that lowerings
 // write for.
 func (on machine) lowered(m *onnxgraph.Model, sets []DataSet) string {
-	lowers := func(n *onnxgraph.Node) bool { return on.reg.For(n).Lower.Rule() != nil }
+	lowers := func(n *onnxgraph.Node) bool {
+		def := on.reg.For(n)
+		return def != nil && def.Lower.Rule() != nil
+	}
 	fires := false
 	m.Graph.EachGraph(func(g *onnxgraph.Graph) { fires = fires || slices.ContainsFunc(g.Nodes, lowers) })
 	if !fires {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -149,5 +150,33 @@ func refusal(err error) string {
 	if !errors.As(err, &run) {
 		return notRun + words(err)
 	}
-	return notRun + words(errors.New(run.Message))
+	for _, k := range kinds {
+		if m := k.message.FindStringSubmatch(run.Message); m != nil {
+			return notRun + strings.Join(append([]string{k.word}, m[1:]...), " ")
+		}
+	}
+	message := sourcePlace.ReplaceAllString(words(errors.New(run.Message)), "")
+	if r := []rune(message); len(r) > 120 {
+		message = string(r[:120]) + "…"
+	}
+	return notRun + message
 }
+
+// noLocale is the refusal of StringNormalizer where the system does not have the
+// locale that it asks for.
+const noLocale = notRun + "no such locale"
+
+// kinds are the usual messages of ONNX Runtime, and what is kept of them.
+var kinds = []struct {
+	word    string
+	message *regexp.Regexp
+}{
+	{"no such locale", regexp.MustCompile(`Failed to construct locale`)},
+	{"no kernel for these types:", regexp.MustCompile(`(?:Could not find an implementation for|Failed to find kernel for) (\w+\(\d+\))`)},
+	{"unknown version:", regexp.MustCompile(`No Op registered for (\w+) with domain_version of (\d+)`)},
+	{"unknown operator:", regexp.MustCompile(`Fatal error: (\S+)\(-?\d+\) is not a registered function/op`)},
+	{"unknown attribute:", regexp.MustCompile(`Unrecognized attribute: (\w+)`)},
+}
+
+// sourcePlace is where in its own code ONNX Runtime found something.
+var sourcePlace = regexp.MustCompile(`/onnxruntime_src/\S+ .*?\)(?: \[with [^]]*\])? `)
