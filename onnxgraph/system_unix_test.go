@@ -29,3 +29,12 @@ func TestReadFileRefusesPipes(t *testing.T) {
 		t.Errorf("a pipe was overwritten: %v", err)
 	}
 }
+
+// free is the room on the disk of a folder, in bytes.
+func free(dir string) int64 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return 0
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
+}
