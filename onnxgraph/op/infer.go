@@ -13,7 +13,8 @@ type Fact struct {
 	// Elems are the elements of an integer scalar or vector where each is known
 	// as a number or a symbol, even though the whole is not constant. Results of
 	// Shape and arithmetic on them travel here, so that exporters' Shape →
-	// Gather → Concat → Reshape chains resolve.
+	// Gather → Concat → Reshape chains resolve. A negative number, which is no
+	// extent, is its text as a symbol.
 	Elems []onnxgraph.Dim
 	Param bool // an initializer of the outermost graph
 }
