@@ -84,7 +84,8 @@ func typed(m *onnxgraph.Model, d DataSet, change func(onnxgraph.Type) onnxgraph.
 	m = m.Clone()
 	for i, v := range d.In {
 		declared := &m.Graph.Inputs[i].Type
-		if declared.Kind == v.Kind {
+		empty := v.Kind == onnxgraph.SequenceKind && len(v.Elems) == 0
+		if declared.Kind == v.Kind && !empty {
 			*declared = change(v.Type())
 		}
 	}

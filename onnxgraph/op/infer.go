@@ -17,6 +17,9 @@ type Fact struct {
 	// extent, is its text as a symbol.
 	Elems []onnxgraph.Dim
 	Param bool // an initializer of the outermost graph
+	// Empty is a sequence that certainly has no elements, whose type therefore
+	// says nothing about the shape of those that are put in.
+	Empty bool
 }
 
 // Shape is the tensor shape, nil where the rank is unknown or no fact is given.

@@ -12,7 +12,8 @@ import (
 
 var activations = []*op.Def{
 	unary("Relu", since(1, 6, 13, 14), attrs(consumed), folder{
-		ints: func(x []int64) (int64, bool) { return max(x[0], 0), true },
+		ints:   func(x []int64) (int64, bool) { return max(x[0], 0), true },
+		floats: func(x []float64) float64 { return max(x[0], 0) },
 	}, op.Gradient(gradRelu)),
 	unary("Sigmoid", since(1, 6, 13), attrs(consumed), folder{}, chain(func(k calc, x, y string) string {
 		return k.sub(y, k.square(y))

@@ -133,8 +133,38 @@ func inferRange(c *op.InferCtx) error {
 		}
 		return nil
 	}
+	if rangeOfFloats(c) {
+		return nil
+	}
 	if sizeOf(c.I(2)) == onnxgraph.Known(1) {
 		c.Set(0, d, onnxgraph.Shape{subDims(sizeOf(c.I(1)), sizeOf(c.I(0)))})
 	}
 	return nil
+}
+
+// rangeOfFloats is Range of known numbers, false where they are not. The
+// length is computed in double precision, as the specification has it.
+func rangeOfFloats(c *op.InferCtx) bool {
+	var v [3]float64
+	for i := range v {
+		x, ok := floatsOf(c.I(i))
+		if !ok || len(x) != 1 || c.I(i).Param {
+			return false
+		}
+		v[i] = x[0]
+	}
+	n := math.Ceil((v[1] - v[0]) / v[2])
+	if !(n < 1<<31) { // endless, or not a number
+		return false
+	}
+	count := int64(max(n, 0))
+	c.Set(0, c.I(0).DType(), onnxgraph.StaticShape(count))
+	if count <= maxElems {
+		out := make([]float64, count)
+		for i := range out {
+			out[i] = v[0] + float64(i)*v[2]
+		}
+		setFloats(c, 0, out)
+	}
+	return true
 }

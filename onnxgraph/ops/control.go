@@ -44,6 +44,10 @@ func known(a, b *op.Fact) *op.Fact {
 		return b
 	case b == nil:
 		return a
+	case a.Empty && b.Type.Kind == onnxgraph.SequenceKind:
+		return &op.Fact{Type: b.Type, Empty: b.Empty}
+	case b.Empty && a.Type.Kind == onnxgraph.SequenceKind:
+		return &op.Fact{Type: a.Type}
 	}
 	return &op.Fact{Type: commonType(a.Type, b.Type)}
 }
@@ -128,7 +132,7 @@ func typeOnly(f *op.Fact) *op.Fact {
 	if f == nil {
 		return nil
 	}
-	return &op.Fact{Type: f.Type}
+	return &op.Fact{Type: f.Type, Empty: f.Empty}
 }
 
 // iterate infers a body whose first outputs, after skip, feed the states:
@@ -145,8 +149,8 @@ func iterate(c *op.InferCtx, g *onnxgraph.Graph, before, states, after []*op.Fac
 		}
 		stable := true
 		for i, s := range states {
-			w := known(s, typeOnly(out[skip+i]))
-			if w.Type.String() != s.Type.String() {
+			w := carriedOn(s, typeOnly(out[skip+i]))
+			if w.Type.String() != s.Type.String() || w.Empty != s.Empty {
 				stable = false
 			}
 			states[i] = w
@@ -155,6 +159,18 @@ func iterate(c *op.InferCtx, g *onnxgraph.Graph, before, states, after []*op.Fac
 			return states, out, nil
 		}
 	}
+}
+
+// carriedOn is what holds for a state before and after an iteration. A state
+// that may hold nothing at first holds something afterwards.
+func carriedOn(before, after *op.Fact) *op.Fact {
+	t := before.Type
+	if t.Kind == onnxgraph.OptionalKind && t.Elem != nil && after.Type.Kind != onnxgraph.OptionalKind {
+		elem := commonType(*t.Elem, after.Type)
+		t.Elem = &elem
+		return &op.Fact{Type: t}
+	}
+	return known(before, after)
 }
 
 func inferLoop(c *op.InferCtx) error {
@@ -188,6 +204,9 @@ func inferLoop(c *op.InferCtx) error {
 	for o := range c.Out {
 		if o < n {
 			*c.Out[o] = *states[o]
+			if states[o].Type.Kind == onnxgraph.OptionalKind && out[1+o].Type.Kind != onnxgraph.OptionalKind {
+				c.Out[o].Type = elemOf(states[o].Type) // as the body gives it, and the output is declared
+			}
 			continue
 		}
 		c.Set(o, out[1+o].DType(), stacked(out[1+o].Shape(), trips, 0))

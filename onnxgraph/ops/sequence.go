@@ -30,6 +30,7 @@ var sequenceOps = []*op.Def{
 	}),
 	inSequence("SequenceEmpty", since(11), attrs(aInt("dtype")), op.Exactly(0), func(c *op.InferCtx) error {
 		setType(c, sequenceOf(onnxgraph.TensorOf(onnxgraph.DType(c.Node.Int("dtype", int64(onnxgraph.Float))), nil)))
+		c.Out[0].Empty = true
 		return nil
 	}),
 	inSequence("SequenceAt", since(11), nil, op.Exactly(2), func(c *op.InferCtx) error {
@@ -41,6 +42,10 @@ var sequenceOps = []*op.Def{
 		return nil
 	}),
 	inSequence("SequenceInsert", since(11), nil, op.Between(2, 3), func(c *op.InferCtx) error {
+		if c.I(0) != nil && c.I(0).Empty && c.I(1) != nil {
+			setType(c, sequenceOf(c.I(1).Type))
+			return nil
+		}
 		setType(c, sequenceOf(commonType(elemOf(c.I(0).Type), c.I(1).Type)))
 		return nil
 	}),

@@ -57,18 +57,43 @@ var nonZero = &op.Def{
 			rank = onnxgraph.Known(int64(max(r, 1)))
 		}
 		c.Set(0, onnxgraph.Int64, onnxgraph.Shape{rank, onnxgraph.UnknownDim()})
-		if v, ok := intsOf(c.I(0)); ok && c.I(0).Rank() == 1 {
-			var at []int64
-			for i, x := range v {
-				if x != 0 {
-					at = append(at, int64(i))
-				}
-			}
-			c.Set(0, onnxgraph.Int64, onnxgraph.StaticShape(1, int64(len(at))))
-			setInts(c, 0, at)
-		}
+		foldNonZero(c)
 		return nil
 	},
 	Flow: op.Opaque("lists positions"),
 	Grad: op.ZeroGrad, Lower: op.Primitive,
+}
+
+// foldNonZero lists the positions of a known value, one row for each axis.
+func foldNonZero(c *op.InferCtx) {
+	x := c.I(0)
+	var set []int // elements that are not 0
+	if v, ok := intsOf(x); ok {
+		set = indicesWhere(v)
+	} else if v, ok := floatsOf(x); ok && !x.Param {
+		set = indicesWhere(v)
+	} else {
+		return
+	}
+	dims, _ := x.Shape().Static() // known, since its elements are
+	rank := max(len(dims), 1)
+	at := make([]int64, rank*len(set))
+	for k, i := range set {
+		for a := len(dims) - 1; a >= 0; a-- {
+			at[a*len(set)+k] = int64(i) % dims[a]
+			i /= int(dims[a])
+		}
+	}
+	c.Set(0, onnxgraph.Int64, onnxgraph.StaticShape(int64(rank), int64(len(set))))
+	setInts(c, 0, at)
+}
+
+func indicesWhere[T int64 | float64](v []T) []int {
+	var out []int
+	for i, x := range v {
+		if x != 0 {
+			out = append(out, i)
+		}
+	}
+	return out
 }
