@@ -12,15 +12,15 @@ import (
 // wanted pairs, so that an eigenvalue repeated as often is found as often.
 const (
 	krylovBlock    = 16
-	krylovSteps    = 8
+	krylovSteps    = 8 // multiplications of a block between restarts
 	krylovRestarts = 300
-	krylovTol      = 1e-9 // on the residual norm; the spectrum lies in [-1, 1]
+	krylovTol      = 1e-9 // on the residual norm, relative to eigenvalues beyond 1
 )
 
 // lanczos is a block Krylov method with full orthogonalization and restarts
 // from the best vectors found. Start vectors are fixed random numbers, so
 // equal matrices give equal results.
-func lanczos(n, count int, multiply func(y, x []float64)) []eigenpair {
+func lanczos(n, count, steps int, multiply func(y, x []float64)) []eigenpair {
 	rng := rand.New(rand.NewPCG(8, 9))
 	block := make([][]float64, min(krylovBlock, n))
 	for i := range block {
@@ -31,7 +31,7 @@ func lanczos(n, count int, multiply func(y, x []float64)) []eigenpair {
 	}
 	var pairs []eigenpair
 	for range krylovRestarts {
-		basis, images := krylov(n, block, multiply)
+		basis, images := krylov(n, steps, block, multiply)
 		var worst float64
 		pairs, worst = ritz(basis, images, len(block), count)
 		if worst < krylovTol || len(basis) == n {
@@ -46,9 +46,9 @@ func lanczos(n, count int, multiply func(y, x []float64)) []eigenpair {
 
 // krylov builds an orthonormal basis of the block, its image, the image of
 // that and so on, together with the images of the basis.
-func krylov(n int, block [][]float64, multiply func(y, x []float64)) (basis, images [][]float64) {
+func krylov(n, steps int, block [][]float64, multiply func(y, x []float64)) (basis, images [][]float64) {
 	next := block
-	for range krylovSteps {
+	for range steps {
 		first := len(basis)
 		for _, v := range next {
 			w := append([]float64{}, v...)
@@ -118,7 +118,7 @@ func ritz(basis, images [][]float64, keep, count int) ([]eigenpair, float64) {
 		}
 		floats.AddScaled(r, -p.value, v)
 		if k < count {
-			worst = math.Max(worst, floats.Norm(r, 2))
+			worst = math.Max(worst, floats.Norm(r, 2)/math.Max(1, p.value))
 		}
 		out[k] = eigenpair{value: p.value, vector: v}
 	}

@@ -2,6 +2,7 @@ package neuralgraph
 
 import (
 	"math"
+	"slices"
 	"sort"
 
 	"gonum.org/v1/gonum/mat"
@@ -59,7 +60,7 @@ func (c *cellGraph) spectrum(count int) []eigenpair {
 	chains, ok := c.chains()
 	if !ok {
 		// Links close to cycles that permute the nodes: no short cut.
-		pairs := largest(c.nodes, count, c.multiply)
+		pairs := lanczos(c.nodes, min(count, c.nodes), krylovSteps, c.multiply)
 		for i := range pairs {
 			pairs[i].lift = func(vector, nodes []float64) { copy(nodes, vector) }
 		}
@@ -81,23 +82,20 @@ func (c *cellGraph) constantPairs(count int) []eigenpair {
 	for k, nodes := range c.cells {
 		root[k] = math.Sqrt(float64(len(nodes)))
 	}
-	pairs := largest(len(c.cells), count, func(y, x []float64) {
-		for k := range y {
-			s := 0.0
-			for _, q := range c.dense[k] {
-				if int(q) == k {
-					s += c.weight(k) * x[k] * (root[k] - 1/root[k])
-				} else {
-					s += c.weight(int(q)) * x[q] * root[q]
-				}
+	m := newSymmetric(len(c.cells))
+	for k := range c.cells {
+		for _, q := range c.dense[k] {
+			neighbours := root[k] * root[q]
+			if int(q) == k {
+				neighbours--
 			}
-			s *= root[k]
-			for _, l := range c.linked[k] {
-				s += c.weight(l.to) * x[l.to]
-			}
-			y[k] = s * c.weight(k)
+			m.add(k, int(q), c.weight(k)*c.weight(int(q))*neighbours)
 		}
-	})
+		for _, l := range c.linked[k] {
+			m.add(k, l.to, c.weight(k)*c.weight(l.to))
+		}
+	}
+	pairs := m.largest(count)
 	for i := range pairs {
 		pairs[i].lift = func(vector, nodes []float64) {
 			for k, members := range c.cells {
@@ -180,20 +178,16 @@ func (c *cellGraph) chainPairs(ch chain, count int) []eigenpair {
 	for i, k := range ch.cells {
 		at[k] = i
 	}
-	small := largest(len(ch.cells), count, func(y, x []float64) {
-		for i, k := range ch.cells {
-			s := 0.0
-			for _, q := range c.dense[k] {
-				if int(q) == k {
-					s -= c.weight(k) * x[i]
-				}
-			}
-			for _, l := range c.linked[k] {
-				s += c.weight(l.to) * x[at[l.to]]
-			}
-			y[i] = s * c.weight(k)
+	m := newSymmetric(len(ch.cells))
+	for i, k := range ch.cells {
+		if _, own := slices.BinarySearch(c.dense[k], int32(k)); own {
+			m.add(i, i, -c.weight(k)*c.weight(k))
 		}
-	})
+		for _, l := range c.linked[k] {
+			m.add(i, at[l.to], c.weight(k)*c.weight(l.to))
+		}
+	}
+	small := m.largest(count)
 	var out []eigenpair
 	for _, p := range small {
 		for j := 1; j < n && j <= count; j++ {
@@ -240,29 +234,7 @@ func inverseRoot(d float64) float64 {
 	return 1 / math.Sqrt(d)
 }
 
-// denseLimit is the size up to which the dense eigensolver is used.
-const denseLimit = 400
-
-// largest finds the pairs of the count largest eigenvalues of a symmetric
-// matrix that is known by its products, descending.
-func largest(n, count int, multiply func(y, x []float64)) []eigenpair {
-	count = min(n, count)
-	if n > denseLimit {
-		return lanczos(n, count, multiply)
-	}
-	m := mat.NewSymDense(n, nil)
-	x, y := make([]float64, n), make([]float64, n)
-	for j := range n {
-		x[j] = 1
-		multiply(y, x)
-		x[j] = 0
-		for i := 0; i <= j; i++ {
-			m.SetSym(i, j, y[i])
-		}
-	}
-	return densePairs(m, n, count)
-}
-
+// densePairs finds the pairs of the count largest eigenvalues, descending.
 func densePairs(m *mat.SymDense, n, count int) []eigenpair {
 	var e mat.EigenSym
 	if !e.Factorize(m, true) {
