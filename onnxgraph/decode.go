@@ -366,6 +366,9 @@ func (d *decoder) valueFields(v *Value, b []byte) error {
 		case valueMetadata:
 			err = d.entries(&v.Metadata, b, &s)
 		case valueType:
+			if v.Type.says() {
+				return errTwice("its type")
+			}
 			if len(s.body) == 0 {
 				k.add(&s) // says nothing
 				continue
@@ -495,6 +498,9 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 			}
 			a.Sparse, err = d.sparse(s.body)
 		case attrTP:
+			if a.TP != nil {
+				return errTwice("its type")
+			}
 			a.TP, err = d.newType(s.body)
 		case attrTensors:
 			err = all(d, &a.Tensors, b, &s, d.tensor)
@@ -680,12 +686,18 @@ func (d *decoder) typeFields(t *Type, b []byte) (odd bool, err error) {
 		case part{TensorKind, tensorTypeElem}, part{SparseTensorKind, tensorTypeElem}, part{MapKind, mapTypeKey}:
 			t.DType, sawDType = DType(s.num), true
 		case part{TensorKind, tensorTypeShape}, part{SparseTensorKind, tensorTypeShape}:
+			if t.Shape != nil {
+				return false, errTwice("a shape")
+			}
 			var more bool
 			if t.Shape, more, err = d.shape(s.body); err != nil {
 				return false, err
 			}
 			odd = odd || more
 		case part{SequenceKind, listTypeElem}, part{OptionalKind, listTypeElem}, part{MapKind, mapTypeValue}:
+			if t.Elem != nil {
+				return false, errTwice("the type of elements")
+			}
 			if t.Elem, err = d.newType(s.body); err != nil {
 				return false, err
 			}

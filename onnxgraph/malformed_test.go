@@ -194,17 +194,3 @@ func TestMalformed(t *testing.T) {
 		}
 	}
 }
-
-func FuzzUnmarshal(f *testing.F) {
-	f.Add([]byte{})
-	f.Add(mustMarshal(f, sampleModel()))
-	b := NewBuilder("small", 17)
-	x := b.Input("x", Float, Shape{Sym("n"), Known(2)})
-	b.Output(b.Named("y", "Relu", []string{x}), Float, Shape{Sym("n"), Known(2)})
-	small, err := b.Model()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(mustMarshal(f, small))
-	f.Fuzz(func(t *testing.T, b []byte) { _ = reread(t, b) })
-}

@@ -12,7 +12,7 @@ import (
 
 // nestedLoops is a model of loops in loops. Each doubles the length of its
 // state, so that it is inferred twice, and with it those inside it.
-func nestedLoops(t *testing.T, levels int) *onnxgraph.Model {
+func nestedLoops(t testing.TB, levels int) *onnxgraph.Model {
 	t.Helper()
 	vector := onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.StaticShape(2))
 	double := &onnxgraph.Node{OpType: "Concat", Inputs: []string{"s", "s"}, Outputs: []string{"out"}, Attrs: []*onnxgraph.Attribute{onnxgraph.IntAttr("axis", 0)}}
