@@ -13,11 +13,17 @@ import (
 	"ninox/onnxgraph/weights"
 	ort "ninox/runtime"
 	"ninox/runtime/runtimetest"
+	"ninox/training/data"
 )
 
 func TestParameters(t *testing.T) {
-	// Table 1 of the paper: 14K, 15K, 56K, 57K, 63K; the first is exact in the reference's own record.
-	want := map[string]int{"fm-16": 14378, "c10-16": 14666, "fm-32": 56394, "c10-32": 56970, "c100-32": 62820}
+	// Table 1 of the paper: 14K, 15K, 56K, 57K, 63K, 1.2M, 1.6M, 3.3M, and about
+	// 7M and 29M; the first is exact in the reference's own record.
+	want := map[string]int{
+		"fm-16": 14378, "c10-16": 14666, "fm-32": 56394, "c10-32": 56970, "c100-32": 62820,
+		"lm1b-3-24": 1252464, "lm1b-2-32": 1666464, "lm1b-3-64": 3432064, "wiki-3-64": 3432064, "wiki-4-128": 7357312, "wiki-6-384": 30339456,
+		"prose-3-24": 1252464, "bytes-3-64": 232000, "bytes-llama-3-64": 155072,
+	}
 	for _, task := range Tasks() {
 		m, err := task.Model(1)
 		if err != nil {
@@ -174,7 +180,7 @@ func TestLookup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := task.Open(context.Background(), "embedded")
+	s, err := task.Open(context.Background(), "embedded", data.TextOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

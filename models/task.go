@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -22,18 +23,20 @@ type Network interface {
 type Task struct {
 	Name      string // "fm-16"
 	Title     string // as the paper writes it: "FM/16"
-	Data      string // kind of data, a spec without a path
+	Data      string // kind of data, a spec without a path; of language tasks, the text that the paper trains on
+	Length    int    // tokens of a sequence; 0: no language task
 	HoldOut   int    // 1/HoldOut of the training samples is kept out, as in the reference code
 	Network   Network
 	Loss      string  // "cross-entropy"
 	Optimizer string  // "adam"
+	Decay     float64 // weight decay
 	LR        float64 // constant
 	Batch     int
 	Steps     int
-	Metric    string  // what the target is about: "accuracy", on the test data, in percent
-	Target    float64 // reached by Adam in PaperAdam steps
+	Metric    string  // what the target is about, on the test data: "accuracy", in percent, or "loss"
+	Target    float64 // reached by Adam in PaperAdam steps; 0: none
 
-	PaperAdam, PaperNiNo int // steps to the target in Table 1 of the paper
+	PaperAdam, PaperNiNo int // steps to the target in Table 1 of the paper; 0: not in it
 }
 
 // Model builds the task's network with weights initialised from seed.
@@ -41,7 +44,12 @@ func (t Task) Model(seed uint64) (*onnxgraph.Model, error) { return t.Network.Mo
 
 // Open reads data for the task; an empty spec means the task's own data in the
 // usual places. From the task's own data the held-out part is removed.
-func (t Task) Open(ctx context.Context, spec string) (*data.Split, error) {
+// The samples of language tasks are those of o, with the task's length where
+// that is 0.
+func (t Task) Open(ctx context.Context, spec string, o data.TextOptions) (*data.Split, error) {
+	if t.Length > 0 {
+		return t.openText(ctx, spec, o)
+	}
 	if spec == "" {
 		spec = t.Data
 	}
@@ -59,8 +67,83 @@ func (t Task) Open(ctx context.Context, spec string) (*data.Split, error) {
 	return s, nil
 }
 
-// Tasks lists the image tasks of the paper.
-func Tasks() []Task {
+// openText reads the text of a language task and checks that the network knows
+// its tokens.
+func (t Task) openText(ctx context.Context, spec string, o data.TextOptions) (*data.Split, error) {
+	network := t.Network.(Transformer)
+	if spec == "" {
+		return nil, fmt.Errorf("task %s: expected text to train on, %s: --data text:FILES; %s", t.Name, t.Data, t.tokenizerHint())
+	}
+	if o.Length == 0 {
+		o.Length = t.Length
+	}
+	if o.Length > network.Positions {
+		return nil, fmt.Errorf("task %s: sequences of %d tokens, the network has %d positions", t.Name, o.Length, network.Positions)
+	}
+	s, err := data.OpenWith(ctx, spec, o)
+	if err != nil {
+		return nil, err
+	}
+	if s.Vocabulary != network.Vocab {
+		return nil, fmt.Errorf("task %s: the data has %d different tokens, the network %d; %s", t.Name, s.Vocabulary, network.Vocab, t.tokenizerHint())
+	}
+	return s, nil
+}
+
+func (t Task) tokenizerHint() string {
+	if t.Network.(Transformer).Vocab == gpt2Vocabulary {
+		return "--tokenizer FOLDER names GPT-2's tokenizer"
+	}
+	return "its tokens are bytes, without --tokenizer"
+}
+
+// Tasks lists the tasks of the paper (section 5.1, and 5.4 for the larger
+// ones), and smaller language tasks for a single machine.
+func Tasks() []Task { return append(imageTasks(), languageTasks()...) }
+
+const gpt2Vocabulary = 50257 // tokens of GPT-2's tokenizer
+
+func languageTasks() []Task {
+	gpt2 := func(vocabulary, positions, layers, width, heads int) Transformer {
+		return Transformer{Family: GPT2, Vocab: vocabulary, Positions: positions, Layers: layers, Width: width, Heads: heads}
+	}
+	paper := func(name, title, source string, layers, width, heads, steps int, perplexity float64, adam, nino int) Task {
+		t := languageTask(name, title, source, gpt2(gpt2Vocabulary, 1024, layers, width, heads))
+		t.Batch, t.LR, t.Steps, t.PaperAdam, t.PaperNiNo = 32, 2e-4, steps, adam, nino
+		if perplexity > 0 {
+			t.Target = math.Log(perplexity)
+		}
+		return t
+	}
+	small := func(name, title string, network Transformer) Task {
+		t := languageTask(name, title, "any prose", network)
+		t.Batch, t.LR, t.Steps, t.Length = 8, 1e-3, 5000, 128
+		return t
+	}
+	const lm1b, wiki = "LM1B", "WikiText-103"
+	llama := Transformer{Family: Llama, Vocab: 256, Positions: 1024, Layers: 3, Width: 64, Heads: 4, KVHeads: 2}
+	return []Task{
+		paper("lm1b-3-24", "LM1B/3-24", lm1b, 3, 24, 3, 24000, 352, 23000, 11500),
+		paper("lm1b-2-32", "LM1B/2-32", lm1b, 2, 32, 2, 24000, 319, 23500, 12000),
+		paper("lm1b-3-64", "LM1B/3-64", lm1b, 3, 64, 4, 24000, 181, 23500, 12000),
+		paper("wiki-3-64", "Wiki/3-64", wiki, 3, 64, 4, 14000, 147, 13500, 7000),
+		paper("wiki-4-128", "Wiki/4-128", wiki, 4, 128, 4, 14000, 0, 0, 0),
+		paper("wiki-6-384", "Wiki/6-384", wiki, 6, 384, 6, 14000, 0, 0, 0),
+		small("prose-3-24", "prose, GPT-2 3-24", gpt2(gpt2Vocabulary, 1024, 3, 24, 3)),
+		small("bytes-3-64", "bytes of prose, GPT-2 3-64", gpt2(256, 1024, 3, 64, 4)),
+		small("bytes-llama-3-64", "bytes of prose, Llama 3-64", llama),
+	}
+}
+
+func languageTask(name, title, source string, network Transformer) Task {
+	network.Name = name
+	return Task{
+		Name: name, Title: title, Data: source, Length: network.Positions, Network: network,
+		Loss: "cross-entropy", Optimizer: "adamw", Decay: 1e-2, Metric: "loss",
+	}
+}
+
+func imageTasks() []Task {
 	fashion := func(name, title string, hidden []int, target float64, adam, nino int) Task {
 		return visionTask(name, title, "fashion-mnist", ConvNet{Channels: 1, Side: 28, Hidden: hidden, Classes: 10}, 6e-3, target, adam, nino)
 	}

@@ -76,11 +76,12 @@ type Dataset interface {
 
 // Split is a data set as it is used: a part to train on and a part to test on.
 type Split struct {
-	Name    string
-	Train   Dataset
-	Test    Dataset // nil where the source has none
-	Classes int     // number of classes; 0 where the data is not for classification
-	Note    string  // what a reader of results must know about the data, empty where nothing
+	Name       string
+	Train      Dataset
+	Test       Dataset // nil where the source has none
+	Classes    int     // number of classes; 0 where the data is not for classification
+	Vocabulary int     // number of different tokens; 0 where the data is no text
+	Note       string  // what a reader of results must know about the data, empty where nothing
 }
 
 // HoldOut returns the split without the last len/parts training samples, the

@@ -31,10 +31,10 @@ type Source struct {
 	Files string // the files it consists of
 	From  string // where they come from
 
-	folders []string // searched where the spec names no path, besides $NINOX_DATA and the cache
-	sub     string   // folder of the files inside the official archive
-	names   []string // of the files, possibly with .gz behind them
-	open    func(ctx context.Context, path string) (*Split, error)
+	folders []string                                               // searched where the spec names no path, besides $NINOX_DATA and the cache
+	sub     string                                                 // folder of the files inside the official archive
+	names   []string                                               // of the files, possibly with .gz behind them
+	open    func(ctx context.Context, path string) (*Split, error) // nil: text, which has options
 }
 
 // Sources lists every kind of data that Open knows.
@@ -81,6 +81,10 @@ func Sources() []Source {
 			Files: "FILE", From: "numpy.savez",
 			open: func(_ context.Context, file string) (*Split, error) { return openNPZ(file) },
 		},
+		{
+			Kind: "text", Path: "FILES", About: "plain or gzip-compressed text, for language models; its end is for testing",
+			Files: "FILE[,FILE…], patterns allowed", From: "any text",
+		},
 	}
 }
 
@@ -105,8 +109,8 @@ func parse(text string) (Spec, Source, error) {
 	switch {
 	case src.Path == "" && path != "":
 		return Spec{}, Source{}, fmt.Errorf("data %q: %s takes no path", text, kind)
-	case kind == "npz" && path == "":
-		return Spec{}, Source{}, fmt.Errorf("data %q: expected npz:FILE", text)
+	case (kind == "npz" || kind == "text") && path == "":
+		return Spec{}, Source{}, fmt.Errorf("data %q: expected %s:%s", text, kind, src.Path)
 	}
 	return Spec{Kind: kind, Path: path}, src, nil
 }
@@ -115,9 +119,21 @@ func parse(text string) (Spec, Source, error) {
 // places are searched: $NINOX_DATA/KIND, the user's cache folder ninox/data/KIND,
 // and where a distribution's package puts the files.
 func Open(ctx context.Context, text string) (*Split, error) {
+	return OpenWith(ctx, text, TextOptions{})
+}
+
+// OpenWith is Open with options for text.
+func OpenWith(ctx context.Context, text string, o TextOptions) (*Split, error) {
 	spec, src, err := parse(text)
 	if err != nil {
 		return nil, err
+	}
+	if spec.Kind == "text" {
+		files, err := textFiles(spec.Path)
+		if err != nil {
+			return nil, fmt.Errorf("data text: %w", err)
+		}
+		return OpenText(ctx, files, o)
 	}
 	if spec.Path != "" || src.Path == "" {
 		s, err := src.open(ctx, spec.Path)

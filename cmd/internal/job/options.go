@@ -18,6 +18,7 @@ type Options struct {
 	ModelOptions
 	Data            string
 	EvalData        string
+	Text            data.TextOptions
 	Steps           int
 	Batch           int
 	Accumulate      int
@@ -41,6 +42,8 @@ func (o *Options) Register(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.Data, "data", "", "data to train on: "+kinds())
 	f.StringVar(&o.EvalData, "eval-data", "", "data to test on, where --data brings no test part (npz)")
+	f.StringVar(&o.Text.Tokenizer, "tokenizer", "", "of --data text: tokenizer.json, or a folder with vocabulary and merges (default: bytes)")
+	f.IntVar(&o.Text.Length, "seq-len", 0, "of --data text: tokens in a sequence (default: that of the task, else 128)")
 	f.IntVar(&o.Steps, "steps", 0, "optimizer steps (default: those of the task)")
 	f.IntVar(&o.Batch, "batch-size", 0, "samples per batch (default: that of the task or model, else 128)")
 	f.IntVar(&o.Accumulate, "accumulate", 1, "batches whose gradients are summed for one step")
@@ -65,9 +68,10 @@ func kinds() string {
 	for _, s := range data.Sources() {
 		text := s.Kind
 		switch {
-		case s.Kind == "npz":
+		case s.Path == "":
+		case len(s.Places()) == 0:
 			text += ":" + s.Path
-		case s.Path != "":
+		default:
 			text += "[:" + s.Path + "]"
 		}
 		out = append(out, text)
@@ -94,6 +98,9 @@ func (o *Options) Check(c *cobra.Command, src Source, f *app.Faults) {
 			f.Addf("--%s: %w", d.flag, err)
 		}
 	}
+	if kind, _, _ := strings.Cut(o.Data, ":"); kind != "text" && (o.Text.Tokenizer != "" || c.Flags().Changed("seq-len")) {
+		f.Addf("--tokenizer and --seq-len go with --data text:FILES")
+	}
 	if _, err := parseTarget(o.Target, training.MetricAccuracy); err != nil {
 		*f = append(*f, err)
 	}
@@ -116,7 +123,7 @@ func (o *Options) checkNumbers(c *cobra.Command, f *app.Faults) {
 	for _, n := range []struct {
 		flag  string
 		value int
-	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"checkpoint-every", o.CheckpointEvery}} {
+	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"checkpoint-every", o.CheckpointEvery}, {"seq-len", o.Text.Length}} {
 		if n.value < 1 && c.Flags().Changed(n.flag) {
 			f.Addf("--%s %d: expected at least 1", n.flag, n.value)
 		}

@@ -62,7 +62,7 @@ func (j *Job) open(ctx context.Context) error {
 			return err
 		}
 	}
-	j.Split, err = data.Open(ctx, j.Data)
+	j.Split, err = data.OpenWith(ctx, j.Data, j.Text)
 	return err
 }
 
@@ -71,8 +71,11 @@ func (j *Job) openTask(ctx context.Context) error {
 	j.Loss, j.Optimizer = cmp.Or(j.Loss, t.Loss), cmp.Or(j.Optimizer, t.Optimizer)
 	j.LR, j.Batch, j.Steps = cmp.Or(j.LR, t.LR), cmp.Or(j.Batch, t.Batch), cmp.Or(j.Steps, t.Steps)
 	var err error
-	if j.Split, err = t.Open(ctx, j.Data); err != nil {
-		if j.Data == "" {
+	if t.Decay > 0 {
+		j.WeightDecay = cmp.Or(j.WeightDecay, t.Decay)
+	}
+	if j.Split, err = t.Open(ctx, j.Data, j.Text); err != nil {
+		if j.Data == "" && t.Length == 0 {
 			err = fmt.Errorf("%w; or try --data embedded", err)
 		}
 		return err
@@ -91,7 +94,7 @@ func (j *Job) readEvalData(ctx context.Context) error {
 	if j.EvalData == "" {
 		return nil
 	}
-	s, err := data.Open(ctx, j.EvalData)
+	s, err := data.OpenWith(ctx, j.EvalData, j.Text)
 	if err != nil {
 		return err
 	}
@@ -150,13 +153,13 @@ func (j *Job) fitBatch() error {
 // goal is the target: the one asked for, or that of the task on its own data.
 func (j *Job) goal() (*training.Target, error) {
 	metric := training.MetricLoss
-	if j.Artifacts.LossKind == training.CrossEntropy || j.Split.Classes > 0 {
+	if j.Split.Vocabulary == 0 && (j.Artifacts.LossKind == training.CrossEntropy || j.Split.Classes > 0) {
 		metric = training.MetricAccuracy
 	}
 	if j.Target != "" {
 		return parseTarget(j.Target, metric)
 	}
-	if t := j.Source.Task; t != nil && j.Split.Name == t.Data {
+	if t := j.Source.Task; t != nil && t.Target > 0 && j.Split.Name == t.Data {
 		return &training.Target{Metric: t.Metric, Value: t.Target}, nil
 	}
 	return nil, nil
