@@ -118,11 +118,15 @@ func TestReductions(t *testing.T) {
 			row{Op: name, Opset: 18, In: in(x, ints(0, 2)), Attrs: with(i("keepdims", 0)), Reason: "axes as an input"},
 		)
 	}
+	for _, name := range []string{"ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMin", "ReduceProd"} {
+		rows = append(rows, row{Op: name, Opset: 18, In: in(uniform(0.5, 2, 2, 3)), Attrs: with(i("noop_with_empty_axes", 1), i("keepdims", 0)), Reason: "no axes"})
+	}
 	rows = append(rows,
 		row{Op: "ReduceMean", In: in(normal(3, 4)), Free: []int{0, 1}, Attrs: with(i("keepdims", 0)), Reason: "of any extents"},
 		row{Op: "ReduceProd", Attrs: with(is("axes", 1)), In: in(optest.Given([]int64{3, 3}, 2, 0, 3, 0, 0, 1, 1.5, -2, 0.5)), Reason: "one zero, two, none"},
 		row{Op: "ReduceL2", Attrs: with(is("axes", 1)), In: in(optest.Given([]int64{2, 2}, 3, 4, -1, 0)), Reason: "a zero element"},
 		row{Op: "ReduceSum", In: in(normal(2, 3), ints()), Attrs: with(i("noop_with_empty_axes", 0)), Reason: "empty axes mean all"},
+		row{Op: "ReduceSum", In: in(normal(2, 3), ints()), Attrs: with(i("noop_with_empty_axes", 1)), Reason: "empty axes mean none", Linear: true},
 		row{Op: "Softmax", In: in(normal(2, 3, 4)), Attrs: with(i("axis", 1)), Reason: "middle axis"},
 		row{Op: "Softmax", Opset: 13, In: in(normal(2, 5)), Reason: "last axis by default"},
 		row{Op: "LogSoftmax", In: in(normal(2, 3, 4)), Attrs: with(i("axis", 1)), Reason: "middle axis"},

@@ -199,8 +199,8 @@ func flowReduce(c op.FlowCtx) error {
 // reduced axes with extent 1.
 type reduced struct {
 	x, y, dy string
-	axes     []int64
-	given    string // the axes as a value, where they are computed
+	axes     []int64 // empty where nothing is reduced, and for scalars
+	given    string  // the axes as a value, where they are computed
 }
 
 func gradReduce(c op.GradCtx, grad func(k calc, r reduced) string) error {
@@ -215,8 +215,6 @@ func gradReduce(c op.GradCtx, grad func(k calc, r reduced) string) error {
 	}
 	r := reduced{x: c.I(0), y: c.O(0), dy: c.GO(0)}
 	switch {
-	case known && len(axes) == 0 && c.Node().Int("noop_with_empty_axes", 0) != 0:
-		return c.Errorf("gradient of a reduction over no axes is not implemented")
 	case known:
 		for _, a := range axes {
 			r.axes = append(r.axes, int64(a))
@@ -224,7 +222,7 @@ func gradReduce(c op.GradCtx, grad func(k calc, r reduced) string) error {
 	default:
 		r.given = c.I(1)
 	}
-	if c.Node().Int("keepdims", 1) == 0 && x.Rank() > 0 {
+	if c.Node().Int("keepdims", 1) == 0 && (r.given != "" || len(r.axes) > 0) {
 		list := r.list(k)
 		r.y, r.dy = k.two("Unsqueeze", r.y, list), k.two("Unsqueeze", r.dy, list)
 	}
@@ -242,8 +240,11 @@ func (r reduced) list(k calc) string {
 
 // again applies a reduction over the same axes to another value of x's shape.
 func (r reduced) again(k calc, opType, v string) string {
-	if r.given != "" {
-		return k.Emit(opType, []string{v, r.given})
+	switch {
+	case r.given != "":
+		return k.Emit(opType, []string{v, r.given}, onnxgraph.IntAttr("noop_with_empty_axes", k.Node().Int("noop_with_empty_axes", 0)))
+	case len(r.axes) == 0: // sums and products of one element
+		return v
 	}
 	return k.reduce(opType, v, true, r.axes...)
 }
