@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"onnxgraph/conformance":          {"onnxgraph", "onnxgraph/op", "onnxgraph/infer", "onnxgraph/rewrite", "runtime"},
 	"onnxgraph/conformance/inferred": {"onnxgraph", "onnxgraph/infer", "onnxgraph/ops", "onnxgraph/rewrite"},
 	"neuralgraph":                    {"onnxgraph", "onnxgraph/op", "onnxgraph/infer", "onnxgraph/rewrite"},
+	"neuralgraph/view":               {"neuralgraph", "onnxgraph", "onnxgraph/op", "onnxgraph/infer"},
 	"neuralgraph/certify":            {"neuralgraph", "onnxgraph/...", "runtime"},
 	"neuralgraph/graphtest":          {"onnxgraph"},
 	"runtime":                        {"onnxgraph", "runtime/internal/..."},

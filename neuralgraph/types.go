@@ -1,5 +1,7 @@
 package neuralgraph
 
+import "fmt"
+
 // EdgeType is the kind of a NiNo edge. The numbers are those of the reference
 // weights' embedding table.
 type EdgeType int
@@ -20,6 +22,19 @@ const (
 	EdgeHead      EdgeType = 11
 	EdgeSelfLoop  EdgeType = 13
 )
+
+// Name is the type in words.
+func (t EdgeType) Name() string {
+	names := map[EdgeType]string{
+		EdgePadding: "padding", EdgeLinear: "linear", EdgeBias: "bias", EdgeConv: "convolution", EdgeNorm: "norm",
+		EdgeEmbedding: "embedding", EdgePosition: "position", EdgeQuery: "query", EdgeKey: "key", EdgeValue: "value",
+		EdgeResidual: "residual", EdgeHead: "head", EdgeSelfLoop: "self-loop",
+	}
+	if s := names[t]; s != "" {
+		return s
+	}
+	return fmt.Sprintf("type %d", int(t))
+}
 
 // NiNo is the graph that the NiNo network reads (paper, section 4.1): layers
 // of neurons as nodes, and dense blocks of edges between them. Self-loops are
