@@ -124,7 +124,14 @@ func gradScatterElements(c op.GradCtx) error {
 	case "add":
 		c.SetGI(0, c.GO(0))
 	default:
-		return c.Errorf("no gradient for reduction %q", r)
+		s := scattering{calc: k, x: c.I(0), index: c.I(1), updates: c.I(2), y: c.O(0), dy: c.GO(0), axis: axis.I}
+		dx, du, err := s.gradReduced(c, r)
+		if err != nil {
+			return err
+		}
+		c.SetGI(0, dx)
+		c.SetGI(2, du)
+		return nil
 	}
 	if c.Needs(2) {
 		c.SetGI(2, c.Emit("GatherElements", []string{c.GO(0), c.I(1)}, axis))

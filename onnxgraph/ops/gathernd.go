@@ -128,27 +128,15 @@ func gradGatherND(c op.GradCtx) error {
 	k := calc{c}
 	n, ok := coordinates(c.Fact(c.I(1)))
 	s := c.Fact(c.I(0)).Shape()
+	batch := int(c.Node().Int("batch_dims", 0))
 	switch {
-	case c.Node().Int("batch_dims", 0) != 0:
-		return c.Errorf("no gradient for batch axes")
 	case c.Opset() < 16:
 		return c.Errorf("the gradient adds up repeated points, which ScatterElements does from opset 16 on; convert the model")
 	case !ok || s == nil:
 		return c.Errorf("the number of coordinates is not known")
 	}
-	idx := k.cast(c.I(1), onnxgraph.Int64)
-	var flat, points string // the coordinates as one number each, and how many there are
-	for a := range n {
-		extent := k.dimOf(c.I(0), a)
-		at := k.reshape(k.slice(idx, -1, int64(a), int64(a)+1), -1)
-		at = k.where(k.two("Less", at, k.vector(0)), k.add(at, extent), at)
-		if a == 0 {
-			flat, points = at, extent
-			continue
-		}
-		flat, points = k.add(k.mul(flat, extent), at), k.mul(points, extent)
-	}
-	inner := k.Emit("Slice", []string{k.ShapeOf(c.I(0)), k.vector(int64(n)), k.vector(int64(len(s)))})
+	flat, points := k.flatPoints(c.I(0), c.I(1), batch, n)
+	inner := k.Emit("Slice", []string{k.ShapeOf(c.I(0)), k.vector(int64(batch + n)), k.vector(int64(len(s)))})
 	rows := k.two("Reshape", c.GO(0), k.Emit("Concat", []string{k.vector(-1), inner}, onnxgraph.IntAttr("axis", 0)))
 	c.SetGI(0, k.likeShape(k.scatterAxis(rows, flat, 0, points, true), c.I(0)))
 	return nil
@@ -186,7 +174,21 @@ func gradScatterND(c op.GradCtx) error {
 	case "add":
 		c.SetGI(0, c.GO(0))
 	default:
-		return c.Errorf("no gradient for reduction %q", r)
+		n, ok := coordinates(c.Fact(c.I(1)))
+		if !ok || c.Fact(c.I(0)).Rank() < 0 {
+			return c.Errorf("the number of coordinates is not known")
+		}
+		dx, du, err := scatterNDAsElements(c, n).gradReduced(c, r)
+		if err != nil {
+			return err
+		}
+		if c.Needs(0) {
+			c.SetGI(0, k.likeShape(dx, c.I(0)))
+		}
+		if c.Needs(2) {
+			c.SetGI(2, k.likeShape(du, c.I(2)))
+		}
+		return nil
 	}
 	if c.Needs(2) {
 		c.SetGI(2, k.two("GatherND", c.GO(0), c.I(1)))

@@ -29,7 +29,7 @@ var selections = []*op.Def{
 			fixAll(c, "chosen by data", 1)
 			return nil
 		}),
-		Grad: op.NotDifferentiable("how much it selects depends on data"), Lower: op.Primitive,
+		Grad: op.Gradient(gradCompress), Lower: op.Primitive,
 	},
 	{
 		Name: "Unique", Versions: since(11, 28), Attrs: attrs(aInt("axis"), aInt("sorted")), In: op.Exactly(1), Out: op.Between(1, 4),

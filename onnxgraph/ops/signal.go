@@ -19,8 +19,8 @@ var signals = []*op.Def{
 		c.Set(0, windowType(c), onnxgraph.Shape{bins, sizeOf(c.I(0))})
 		return nil
 	}),
-	spectrum("DFT", since(17, 20), attrs(aInt("axis"), aInt("inverse"), aInt("onesided")), op.Between(1, 3), inferDFT),
-	spectrum("STFT", since(17), attrs(aInt("onesided")), op.Between(2, 4), inferSTFT),
+	viaLowering(spectrum("DFT", since(17, 20), attrs(aInt("axis"), aInt("inverse"), aInt("onesided")), op.Between(1, 3), inferDFT), lowerDFT),
+	viaLowering(spectrum("STFT", since(17), attrs(aInt("onesided")), op.Between(2, 4), inferSTFT), lowerSTFT),
 }
 
 func spectrum(name string, versions []int64, a []op.AttrSpec, in op.Arity, infer op.InferFunc) *op.Def {
@@ -46,38 +46,58 @@ func oneSided(n onnxgraph.Dim) onnxgraph.Dim {
 	return addDims(floorDims(n, onnxgraph.Known(2)), onnxgraph.Known(1))
 }
 
-// inferDFT: the last axis holds real and imaginary part.
+// inferDFT: the last axis holds real and imaginary part, or one number each
+// where the inverse of half a spectrum is real.
 func inferDFT(c *op.InferCtx) error {
 	s := c.I(0).Shape().Clone()
 	if s == nil {
 		c.Set(0, c.I(0).DType(), nil)
 		return nil
 	}
-	axis := c.Node.Int("axis", 1)
-	if c.Opset >= 20 {
-		axis = -2
-		if f := c.I(2); f != nil {
-			v, ok := intsOf(f)
-			if !ok || len(v) != 1 {
-				c.Set(0, c.I(0).DType(), unknowns(len(s)))
-				return nil
-			}
-			axis = v[0]
+	if len(s) < 2 {
+		return c.Errorf("", "input of shape %s, expected at least two axes", s)
+	}
+	half, inverse := c.Node.Int("onesided", 0) != 0, c.Node.Int("inverse", 0) != 0
+	axis, known := dftAxis(c)
+	if !known && (half || c.I(1) != nil) { // any of the axes has another extent
+		s = unknowns(len(s))
+	} else if known {
+		at, err := c.Axis(axis, len(s))
+		if err != nil {
+			return err
+		}
+		length := c.I(1) != nil
+		if length {
+			s[at] = sizeOf(c.I(1))
+		}
+		switch {
+		case half && !inverse:
+			s[at] = oneSided(s[at])
+		case half && !length: // as if of an even number of samples
+			s[at] = mulDims(onnxgraph.Known(2), subDims(s[at], onnxgraph.Known(1)))
 		}
 	}
-	at, err := c.Axis(axis, len(s))
-	if err != nil {
-		return err
-	}
-	if c.I(1) != nil {
-		s[at] = sizeOf(c.I(1))
-	}
-	if c.Node.Int("onesided", 0) != 0 {
-		s[at] = oneSided(s[at])
-	}
 	s[len(s)-1] = onnxgraph.Known(2)
+	if half && inverse {
+		s[len(s)-1] = onnxgraph.Known(1)
+	}
 	c.Set(0, c.I(0).DType(), s)
 	return nil
+}
+
+// dftAxis is the transformed axis: an attribute, and an input since opset 20.
+func dftAxis(c *op.InferCtx) (axis int64, known bool) {
+	if c.Opset < 20 {
+		return c.Node.Int("axis", 1), true
+	}
+	if c.I(2) == nil {
+		return -2, true
+	}
+	v, ok := intsOf(c.I(2))
+	if !ok || len(v) != 1 {
+		return 0, false
+	}
+	return v[0], true
 }
 
 // inferSTFT: signal [B,samples,1 or 2], step, window, frame length →

@@ -56,7 +56,7 @@ var spatials = []*op.Def{
 			return nil
 		}),
 	},
-	imageOp("GridSample", since(16, 20, 22), attrs(aInt("align_corners"), aStr("mode"), aStr("padding_mode")), op.Exactly(2), func(c *op.InferCtx) error {
+	viaLowering(imageOp("GridSample", since(16, 20, 22), attrs(aInt("align_corners"), aStr("mode"), aStr("padding_mode")), op.Exactly(2), func(c *op.InferCtx) error {
 		x, grid := c.I(0).Shape(), c.I(1).Shape()
 		if len(x) < 3 || len(grid) != len(x) {
 			c.Set(0, c.I(0).DType(), unknownLike(x))
@@ -64,17 +64,17 @@ var spatials = []*op.Def{
 		}
 		c.Set(0, c.I(0).DType(), append(x[:2].Clone(), grid[1:len(grid)-1]...))
 		return nil
-	}, flowGridSample),
-	imageOp("AffineGrid", since(20), attrs(aInt("align_corners")), op.Exactly(2), func(c *op.InferCtx) error {
-		d, ok := elemsOf(c.I(1))
-		if !ok || len(d) < 3 {
+	}, flowGridSample), lowerGridSample),
+	viaLowering(imageOp("AffineGrid", since(20), attrs(aInt("align_corners")), op.Exactly(2), func(c *op.InferCtx) error {
+		d := shapeFrom(c.I(1)) // [batch, channels, extents]
+		if len(d) < 3 {
 			c.Set(0, c.I(0).DType(), nil)
 			return nil
 		}
 		s := append(onnxgraph.Shape{d[0]}, d[2:]...)
 		c.Set(0, c.I(0).DType(), append(s, onnxgraph.Known(int64(len(d)-2))))
 		return nil
-	}, nil),
+	}, nil), lowerAffineGrid),
 	imageOp("RoiAlign", since(10, 16, 22), attrs(aStr("coordinate_transformation_mode"), aStr("mode"), aInt("output_height"), aInt("output_width"), aInt("sampling_ratio"), aFloat("spatial_scale")), op.Exactly(3), func(c *op.InferCtx) error {
 		return inferRegions(c, c.Node.Int("output_height", 1), c.Node.Int("output_width", 1))
 	}, flowRegions),
@@ -85,7 +85,7 @@ var spatials = []*op.Def{
 		}
 		return inferRegions(c, p[0], p[1])
 	}, flowRegions),
-	imageOp("Col2Im", since(18), attrs(aInts("dilations"), aInts("pads"), aInts("strides")), op.Exactly(3), func(c *op.InferCtx) error {
+	viaLowering(imageOp("Col2Im", since(18), attrs(aInts("dilations"), aInts("pads"), aInts("strides")), op.Exactly(3), func(c *op.InferCtx) error {
 		x, image := c.I(0).Shape(), shapeIn(c.I(1))
 		if image == nil || len(x) != 3 {
 			c.Set(0, c.I(0).DType(), nil)
@@ -97,8 +97,8 @@ var spatials = []*op.Def{
 		}
 		c.Set(0, c.I(0).DType(), append(onnxgraph.Shape{x[0], channels}, image...))
 		return nil
-	}, nil),
-	imageOp("CenterCropPad", since(18), attrs(aInts("axes")), op.Exactly(2), inferCenterCropPad, func(c op.FlowCtx) error {
+	}, nil), lowerCol2Im),
+	viaLowering(imageOp("CenterCropPad", since(18), attrs(aInts("axes")), op.Exactly(2), inferCenterCropPad, func(c op.FlowCtx) error {
 		in, out := c.InFact(0).Shape(), c.OutFact(0).Shape()
 		for a := range min(len(in), len(out)) {
 			if in[a].Same(out[a]) {
@@ -110,7 +110,7 @@ var spatials = []*op.Def{
 		}
 		fixAll(c, "is a shape", 1)
 		return nil
-	}),
+	}), lowerCenterCropPad),
 	imageOp("DeformConv", since(19, 22), attrs(aInts("dilations"), aInt("group"), aInts("kernel_shape"), aInt("offset_group"), aInts("pads"), aInts("strides")), op.Between(3, 5), func(c *op.InferCtx) error {
 		plain := *c
 		plain.In = []*op.Fact{c.I(0), c.I(1)}
@@ -145,7 +145,7 @@ var spatials = []*op.Def{
 	},
 }
 
-// imageOp is an operator without a gradient; a nil flow is opaque.
+// imageOp is an operator without a gradient of its own; a nil flow is opaque.
 func imageOp(name string, versions []int64, a []op.AttrSpec, in op.Arity, infer op.InferFunc, flow func(op.FlowCtx) error) *op.Def {
 	d := &op.Def{
 		Name: name, Versions: versions, Attrs: a, In: in, Out: op.Exactly(1), Infer: infer,
