@@ -113,7 +113,8 @@ type builder struct {
 	art  *Artifacts
 
 	groups map[string]Group
-	given  map[string]bool // float initializers of the model as it came: its parameters, as exporters write them
+	loops  map[string]string // loops that cannot be written out, by label, and why
+	given  map[string]bool   // float initializers of the model as it came: its parameters, as exporters write them
 }
 
 func (b *builder) build(m *onnxgraph.Model) error {
@@ -121,7 +122,7 @@ func (b *builder) build(m *onnxgraph.Model) error {
 	for _, t := range m.Graph.Initializers {
 		b.given[t.Name] = t.DType == onnxgraph.Float
 	}
-	eval, err := rewrite.Standard(m, b.reg)
+	eval, err := b.standard(m)
 	if err != nil {
 		return err
 	}
@@ -206,6 +207,54 @@ func (b *builder) build(m *onnxgraph.Model) error {
 	return nil
 }
 
+// standard prepares the model: loops through which gradients would have to flow
+// are written out, since there are no gradients inside of them.
+func (b *builder) standard(m *onnxgraph.Model) (*onnxgraph.Model, error) {
+	m, err := rewrite.Standard(m, b.reg)
+	if err != nil {
+		return nil, err
+	}
+	before := len(m.Graph.Nodes)
+	trained := dependsOnWeights(m.Graph)
+	if m, b.loops, err = rewrite.Unroll(m, b.reg, trained); err != nil || len(m.Graph.Nodes) == before {
+		return m, err
+	}
+	return rewrite.Standard(m, b.reg)
+}
+
+// dependsOnWeights tells the nodes that read, directly or not, a float
+// initializer with axes.
+func dependsOnWeights(g *onnxgraph.Graph) func(*onnxgraph.Node) bool {
+	reached := map[string]bool{}
+	for _, t := range g.Initializers {
+		reached[t.Name] = t.DType == onnxgraph.Float && len(t.Dims) > 0
+	}
+	reads := func(n *onnxgraph.Node) bool {
+		return slices.ContainsFunc(n.Reads(), func(in string) bool { return reached[in] })
+	}
+	for _, n := range g.Nodes {
+		if reads(n) {
+			for _, out := range n.Outputs {
+				reached[out] = true
+			}
+		}
+	}
+	return reads
+}
+
+// explainLoops adds to the refusal of a gradient why a loop stays.
+func (b *builder) explainLoops(err error) error {
+	var refused *autodiff.RefusalError
+	if errors.As(err, &refused) {
+		for i, k := range refused.Blockers {
+			if why := b.loops[k.Node]; why != "" {
+				refused.Blockers[i].Reason = "gradients do not enter it, and it cannot be written out: " + why
+			}
+		}
+	}
+	return err
+}
+
 func (b *builder) chooseOutput(g *onnxgraph.Graph, facts *infer.Result) error {
 	b.art.Output = b.opts.Output
 	for _, v := range g.Outputs {
@@ -253,7 +302,7 @@ func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, target 
 		}
 		res, err = autodiff.Gradients(m, b.reg, facts, autodiff.Options{Loss: target, Wrt: trainable})
 		if err != nil {
-			return nil, nil, nil, err
+			return nil, nil, nil, b.explainLoops(err)
 		}
 		if len(res.Zero) == 0 {
 			return trainable, frozen, res, nil

@@ -121,7 +121,7 @@ func TestStaticLossScale(t *testing.T) {
 		if plain[i] != scaled[i] {
 			t.Fatalf("w1[%d] is %v with a scaled loss, %v without", i, scaled[i], plain[i])
 		}
-		if want := float32(symmetric(uint64(100+i))); stuck[i] != want {
+		if want := float32(symmetric(uint64(100 + i))); stuck[i] != want {
 			t.Fatalf("w1[%d] is %v after an overflow, expected %v as before", i, stuck[i], want)
 		}
 	}

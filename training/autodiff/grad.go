@@ -74,7 +74,7 @@ func (c *gradCtx) Output(i int) string {
 }
 
 func (c *gradCtx) Errorf(format string, args ...any) error {
-	return &op.NodeError{Stage: "grad", Node: c.node.Label(), Op: c.node.Op(), Opset: c.Model.OpsetVersion(c.node.Domain), Msg: fmt.Sprintf(format, args...)}
+	return op.NewNodeError("grad", c.node, c.Model.OpsetVersion(c.node.Domain), fmt.Sprintf(format, args...))
 }
 
 // reduceTo sums a gradient over the axes along which input was broadcast, so
