@@ -33,7 +33,7 @@ func (a *analysis) graph(m, std *onnxgraph.Model) (*Graph, error) {
 			}
 		}
 	}
-	if g.fine, err = a.refine(sinks, g.depthwise()); err != nil {
+	if g.fine, err = a.refine(sinks, g.depthwise(), g.tables(params)); err != nil {
 		return nil, err
 	}
 	g.finePieces(params)
@@ -292,7 +292,19 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 	for _, t := range g.analysis.model.Graph.Initializers {
 		left[t.Name] = true
 	}
+	g.Copies = g.analysis.copies(params)
+	copies := map[string]bool{}
+	for _, c := range g.Copies {
+		copies[c.Parameter] = true
+	}
 	for _, p := range params {
+		if copies[p.Name] {
+			continue // its values count once
+		}
+		if g.frequencies(p.Name) {
+			delete(g.views, p.Name)
+			continue
+		}
 		o := coarse[p.Name]
 		reason := o.reason
 		switch {

@@ -20,6 +20,7 @@ type fine struct {
 	depthwise map[*onnxgraph.Node]int // the input that such a layer's weight is
 	instances map[instanceKey]*env
 	sinks     map[*onnxgraph.Node]bool
+	tables    map[string]bool   // values of Graph.tables: several layers may share one
 	origin    map[string]string // the value in which a value's set of neurons came to be
 	residuals []residual
 	products  []dataProduct
@@ -51,8 +52,8 @@ type dataProduct struct {
 
 // refine runs the fine propagation. neuron says which classes of the coarse
 // space are neurons.
-func (a *analysis) refine(sinks map[*onnxgraph.Node]bool, depthwise map[*onnxgraph.Node]int) (*fine, error) {
-	f := &fine{analysis: a, depthwise: depthwise, space: &space{}, instances: map[instanceKey]*env{}, sinks: sinks, origin: map[string]string{}, aliases: map[*class]*class{}, sources: map[*class]*class{}}
+func (a *analysis) refine(sinks map[*onnxgraph.Node]bool, depthwise map[*onnxgraph.Node]int, tables map[string]bool) (*fine, error) {
+	f := &fine{analysis: a, depthwise: depthwise, tables: tables, space: &space{}, instances: map[instanceKey]*env{}, sinks: sinks, origin: map[string]string{}, aliases: map[*class]*class{}, sources: map[*class]*class{}}
 	f.env = newEnv(nil, a.facts)
 	for _, v := range a.model.Graph.Inputs {
 		if a.constant[v.Name] {
@@ -253,6 +254,10 @@ func (f *fine) join(fl *flow) bool {
 		}
 		if f.byData[in] && f.carries(fl, i, axes) {
 			carriers = append(carriers, i)
+			continue
+		}
+		if f.tables[in] {
+			f.linkInput(fl, i, axes)
 			continue
 		}
 		f.linkInput(fl, i, nil)

@@ -15,8 +15,9 @@ type Graph struct {
 	Attention  []Attention
 	Residuals  []Residual
 	Opaque     []OpaqueParameter
-	Nodes      int   // operators of the model in standard form
-	Opset      int64 // of the default domain
+	Copies     []Copy // parameters that hold the values of another one and count with it
+	Nodes      int    // operators of the model in standard form
+	Opset      int64  // of the default domain
 
 	standard *onnxgraph.Model
 	analysis *analysis
