@@ -18,7 +18,7 @@ import (
 var allowed = map[string][]string{
 	"onnxgraph":                  {"onnxgraph/internal/..."},
 	"onnxgraph/internal/...":     {"onnxgraph/internal/..."},
-	"onnxgraph/op":               {"onnxgraph"},
+	"onnxgraph/op":               {"onnxgraph", "onnxgraph/text"},
 	"onnxgraph/ops":              {"onnxgraph", "onnxgraph/op"},
 	"onnxgraph/ops/internal/...": {"onnxgraph/op", "onnxgraph/ops"},
 	"onnxgraph/infer":            {"onnxgraph", "onnxgraph/op"},

@@ -216,8 +216,8 @@ func (r *Result) graph(g *onnxgraph.Graph) error {
 				continue
 			}
 			if err := merge(r.facts[name], t); err != nil {
-				return &op.NodeError{Stage: "infer", Node: n.Name, Op: n.Op(), Opset: r.model.OpsetVersion(n.Domain),
-					Msg: fmt.Sprintf("output %q is %s, but the file declares %s: %v", name, r.facts[name].Type, t, err)}
+				return op.NewNodeError("infer", n, r.model.OpsetVersion(n.Domain),
+					fmt.Sprintf("output %q is %s, but the file declares %s: %v", name, r.facts[name].Type, t, err))
 			}
 		}
 	}

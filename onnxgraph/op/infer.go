@@ -126,24 +126,7 @@ func (c *InferCtx) Axis(axis int64, rank int) (int, error) {
 
 // Errorf reports a fault of this node; attr may be empty.
 func (c *InferCtx) Errorf(attr, format string, args ...any) error {
-	return &NodeError{Stage: "infer", Node: c.Node.Name, Op: c.Node.Op(), Opset: c.Opset, Attr: attr, Msg: fmt.Sprintf(format, args...)}
-}
-
-// NodeError is a fault that a stage found in one node. It prints as
-// `infer: node "conv1" (Conv-13), attribute "group": 3 does not divide 64 channels`.
-type NodeError struct {
-	Stage string // parse, check, infer, flow, grad, lower …
-	Node  string
-	Op    string
-	Opset int64
-	Attr  string // attribute at fault, or empty
-	Msg   string // what is wrong and what was expected
-}
-
-func (e *NodeError) Error() string {
-	attr := ""
-	if e.Attr != "" {
-		attr = fmt.Sprintf(", attribute %q", e.Attr)
-	}
-	return fmt.Sprintf("%s: node %q (%s-%d)%s: %s", e.Stage, e.Node, e.Op, e.Opset, attr, e.Msg)
+	e := NewNodeError("infer", c.Node, c.Opset, fmt.Sprintf(format, args...))
+	e.Attr = attr
+	return e
 }

@@ -144,5 +144,5 @@ func (c *lowerCtx) HasO(i int) bool          { return c.node.Output(i) != "" }
 func (c *lowerCtx) SetO(i int, value string) { c.set[i] = value }
 
 func (c *lowerCtx) Errorf(format string, args ...any) error {
-	return &op.NodeError{Stage: "lower", Node: c.node.Label(), Op: c.node.Op(), Opset: c.Model.OpsetVersion(c.node.Domain), Msg: fmt.Sprintf(format, args...)}
+	return op.NewNodeError("lower", c.node, c.Model.OpsetVersion(c.node.Domain), fmt.Sprintf(format, args...))
 }

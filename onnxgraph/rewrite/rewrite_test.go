@@ -311,7 +311,7 @@ func TestCheck(t *testing.T) {
 		{model([]*onnxgraph.Node{twice}, "y"), "axis", "set twice"},
 		{model([]*onnxgraph.Node{foreign}, "y"), "", `does not import the domain "com.example"`},
 		{model([]*onnxgraph.Node{neg("x", "y")}, "q"), "", `output "q" is defined by nothing`},
-		{model([]*onnxgraph.Node{softmax}, "y"), "axis", "has type 1, expected 2"},
+		{model([]*onnxgraph.Node{softmax}, "y"), "axis", "has type float, expected int"},
 		{model([]*onnxgraph.Node{softmax}, "y"), "axes", "no such attribute"},
 		{model([]*onnxgraph.Node{node("Clip", nil, []string{"y"})}, "y"), "", "0 inputs, expected 1 to 3"},
 		{model([]*onnxgraph.Node{node("Cast", []string{"x"}, []string{"y"})}, "y"), "to", "required, but not set"},

@@ -97,6 +97,9 @@ func Usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(fo
 // ErrCertificate reports a model whose certificate fails: exit code 3.
 var ErrCertificate = errors.New("certificate failed")
 
+// ErrInvalid reports a model that the checker refuses: exit code 3.
+var ErrInvalid = errors.New("the model is not valid")
+
 // ExitCode is the exit code that an error asks for.
 func ExitCode(err error) int {
 	var usage *UsageError
@@ -109,7 +112,7 @@ func ExitCode(err error) int {
 		return ExitOK
 	case errors.As(err, &usage):
 		return ExitUsage
-	case errors.As(err, &unsupported), errors.As(err, &refused), errors.As(err, &opset), errors.As(err, &node), errors.Is(err, ErrCertificate):
+	case errors.As(err, &unsupported), errors.As(err, &refused), errors.As(err, &opset), errors.As(err, &node), errors.Is(err, ErrCertificate), errors.Is(err, ErrInvalid):
 		return ExitUnsupported
 	case errors.Is(err, training.ErrInterrupted):
 		return ExitInterrupted

@@ -29,6 +29,7 @@ func TestExitCode(t *testing.T) {
 		{fmt.Errorf("m.onnx: %w", &autodiff.OpsetError{Opset: 9}), 3},
 		{fmt.Errorf("m.onnx: %w", errors.Join(errors.New("x"), &op.NodeError{Stage: "grad"})), 3},
 		{fmt.Errorf("m.onnx: %w", ErrCertificate), 3},
+		{fmt.Errorf("m.onnx: %w", ErrInvalid), 3},
 		{fmt.Errorf("run: %w", training.ErrInterrupted), 130},
 		{&training.NonFiniteError{}, 1},
 	} {

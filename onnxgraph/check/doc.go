@@ -1,0 +1,15 @@
+// Package check says what is wrong with a model: everything that the reference
+// checker (onnx.checker) refuses, types included, and some mistakes that it
+// lets pass. It runs nothing and changes nothing.
+//
+//	for _, f := range check.Model(m, check.Options{Registry: ops.Registry()}) {
+//		fmt.Println(f) // check: node "conv1" (Conv-17), attribute "strides": has type int, expected ints
+//	}
+//
+// Beyond the reference, these are findings: an operator set imported twice in
+// different versions, a call of a function that the model does not have in a
+// domain of its functions, a call with more inputs or outputs than the function,
+// outputs of functions that nothing gives, references to attributes (@name)
+// outside functions or to attributes that the function does not have, and types
+// that contradict those that the file declares.
+package check
