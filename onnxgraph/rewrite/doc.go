@@ -9,5 +9,6 @@
 //	…
 //	m, err = rewrite.Lower(m, ops.Registry(), func(n *onnxgraph.Node) bool { return n.Domain == "com.microsoft" })
 //
-// With NINOX_DUMP set to a folder, every pass leaves its result there.
+// With NINOX_DUMP set to a folder, the input and the result of every pass are left
+// there, each as a text with shortened tensors (.onnxtxt) and as a model.
 package rewrite

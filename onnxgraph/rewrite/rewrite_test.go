@@ -12,6 +12,7 @@ import (
 	"ninox/onnxgraph/op"
 	"ninox/onnxgraph/ops"
 	"ninox/onnxgraph/rewrite"
+	"ninox/onnxgraph/text"
 )
 
 var reg = ops.Registry()
@@ -345,15 +346,25 @@ func TestDump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != len(rewrite.Passes()) {
-		t.Fatalf("%d files, expected one for each of %d passes", len(files), len(rewrite.Passes()))
+	names := []string{"input"}
+	for _, p := range rewrite.Passes() {
+		names = append(names, p.Name)
 	}
-	for i, p := range rewrite.Passes() {
-		if !strings.HasSuffix(files[i].Name(), "-"+p.Name+".onnx") {
-			t.Errorf("file %d is %s, expected pass %s", i, files[i].Name(), p.Name)
+	if len(files) != 2*len(names) {
+		t.Fatalf("%d files, expected two for each of %q", len(files), names)
+	}
+	for i, name := range names {
+		model, readable := filepath.Join(dir, files[2*i].Name()), filepath.Join(dir, files[2*i+1].Name())
+		if !strings.HasSuffix(model, "-"+name+".onnx") || readable != model+"txt" {
+			t.Errorf("files %d are %s and %s, expected those of %s", i, model, readable, name)
 		}
-		if _, err := onnxgraph.ReadFile(filepath.Join(dir, files[i].Name())); err != nil {
-			t.Error(err)
+		m, err := onnxgraph.ReadFile(model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(readable)
+		if want := text.String(m, text.Options{Elide: 16}); err != nil || string(b) != want {
+			t.Errorf("%s is (%v)\n%s\nexpected\n%s", readable, err, b, want)
 		}
 	}
 }

@@ -2,9 +2,6 @@ package rewrite
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"sync/atomic"
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
@@ -45,6 +42,9 @@ func Standard(m *onnxgraph.Model, reg *op.Registry) (*onnxgraph.Model, error) {
 func Apply(m *onnxgraph.Model, reg *op.Registry, passes []Pass) (*onnxgraph.Model, map[string]int, error) {
 	m = m.Clone()
 	fired := map[string]int{}
+	if err := dump(m, "input"); err != nil {
+		return nil, nil, err
+	}
 	for _, p := range passes {
 		n, err := p.run(m, reg)
 		if err != nil {
@@ -62,24 +62,6 @@ func Apply(m *onnxgraph.Model, reg *op.Registry, passes []Pass) (*onnxgraph.Mode
 		}
 	}
 	return m, fired, nil
-}
-
-var dumps atomic.Int64
-
-// dump writes the model to the folder that NINOX_DUMP names, if it does.
-func dump(m *onnxgraph.Model, pass string) error {
-	dir := os.Getenv("NINOX_DUMP")
-	if dir == "" {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("rewrite: NINOX_DUMP: %w", err)
-	}
-	path := filepath.Join(dir, fmt.Sprintf("%03d-%s.onnx", dumps.Add(1), pass))
-	if err := m.WriteFile(path, onnxgraph.WriteOptions{Overwrite: true}); err != nil {
-		return fmt.Errorf("rewrite: NINOX_DUMP: %w", err)
-	}
-	return nil
 }
 
 // freshNames makes value names that a graph does not use yet.
