@@ -9,103 +9,78 @@ import (
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/infer"
 	"ninox/onnxgraph/ops"
+	"ninox/onnxgraph/text"
 	ort "ninox/runtime"
 	"ninox/runtime/runtimetest"
 )
 
-func named(opType string, in, out []string, a ...*onnxgraph.Attribute) *onnxgraph.Node {
-	return &onnxgraph.Node{Name: out[0], OpType: opType, Inputs: in, Outputs: out, Attrs: a}
-}
-
-func typed(name string, d onnxgraph.DType, dims ...int64) *onnxgraph.Value {
-	return &onnxgraph.Value{Name: name, Type: onnxgraph.TensorOf(d, onnxgraph.StaticShape(dims...))}
-}
-
-// untyped leaves it to inference to say what a body's value is.
-func untyped(names ...string) []*onnxgraph.Value {
-	var out []*onnxgraph.Value
-	for _, n := range names {
-		out = append(out, &onnxgraph.Value{Name: n, Type: onnxgraph.TensorOf(onnxgraph.Float, nil)})
-	}
-	return out
-}
-
-func logic(name string, v byte) *onnxgraph.Tensor {
-	return &onnxgraph.Tensor{Name: name, DType: onnxgraph.Bool, Dims: []int64{}, Data: []byte{v}}
-}
-
-// controlModel runs nodes on the float input x[2,3].
-func controlModel(nodes []*onnxgraph.Node, inits []*onnxgraph.Tensor, outputs ...string) *onnxgraph.Model {
-	g := &onnxgraph.Graph{Name: "control", Nodes: nodes, Initializers: inits, Inputs: []*onnxgraph.Value{typed("x", onnxgraph.Float, 2, 3)}}
-	for _, o := range outputs {
-		g.Outputs = append(g.Outputs, &onnxgraph.Value{Name: o})
-	}
-	return &onnxgraph.Model{IRVersion: 8, Opsets: []onnxgraph.Opset{{Version: 17}}, Graph: g}
-}
-
-func branch(n *onnxgraph.Node, out string) *onnxgraph.Graph {
-	return &onnxgraph.Graph{Name: out, Nodes: []*onnxgraph.Node{n}, Outputs: untyped(out)}
-}
-
 // TestControlFlow compares what inference says of a model's outputs with what
-// comes out when it runs.
+// comes out when it runs. Outputs have no types, so that all comes from the rules.
 func TestControlFlow(t *testing.T) {
-	condition := []*onnxgraph.Node{
-		named("ReduceSum", []string{"x"}, []string{"sum"}, i("keepdims", 0)),
-		named("Greater", []string{"sum", "zero"}, []string{"c"}),
-	}
-	zero := onnxgraph.Scalar("zero", 0)
-	choose := func(b *onnxgraph.Graph) *onnxgraph.Node {
-		return named("If", []string{"c"}, []string{"y"}, onnxgraph.GraphAttr("then_branch", branch(named("Neg", []string{"x"}, []string{"a"}), "a")), onnxgraph.GraphAttr("else_branch", b))
-	}
-	double := branch(named("Concat", []string{"x", "x"}, []string{"b"}, i("axis", 0)), "b")
-	flat := branch(named("Reshape", []string{"x", "flat"}, []string{"b"}), "b")
-
-	step := &onnxgraph.Graph{Name: "step", Inputs: append([]*onnxgraph.Value{typed("i", onnxgraph.Int64), typed("go", onnxgraph.Bool)}, untyped("s", "grown")...),
-		Nodes: []*onnxgraph.Node{
-			named("Identity", []string{"go"}, []string{"on"}), named("Mul", []string{"s", "x"}, []string{"next"}),
-			named("Concat", []string{"grown", "x"}, []string{"longer"}, i("axis", 0)), named("ReduceSum", []string{"next"}, []string{"total"}, i("keepdims", 0)),
-		},
-		Outputs: append([]*onnxgraph.Value{typed("on", onnxgraph.Bool)}, untyped("next", "longer", "total")...)}
-	loop := named("Loop", []string{"four", "true", "x", "x"}, []string{"last", "long", "totals"}, onnxgraph.GraphAttr("body", step))
-
-	cell := &onnxgraph.Graph{Name: "cell", Inputs: untyped("h", "column"),
-		Nodes:   []*onnxgraph.Node{named("Add", []string{"h", "column"}, []string{"h2"}), named("Identity", []string{"h2"}, []string{"seen"})},
-		Outputs: untyped("h2", "seen")}
-	scan := named("Scan", []string{"h0", "x"}, []string{"hT", "all"}, onnxgraph.GraphAttr("body", cell), i("num_scan_inputs", 1), is("scan_input_axes", 1), is("scan_output_axes", -1))
-
 	cases := []struct {
-		name string
-		m    *onnxgraph.Model
-		want string // inferred types
+		name  string
+		model string
+		want  string // inferred types
 	}{
-		{"branches of one rank", controlModel(append(condition, choose(double)), []*onnxgraph.Tensor{zero}, "y"), "float[?,3]"},
-		{"branches of two ranks", controlModel(append(condition, choose(flat)), []*onnxgraph.Tensor{zero, onnxgraph.Vector("flat", -1)}, "y"), "float[...]"},
-		{"a decided branch", controlModel([]*onnxgraph.Node{choose(flat)}, []*onnxgraph.Tensor{logic("c", 0), onnxgraph.Vector("flat", -1)}, "y"), "float[6]"},
-		{"loop", controlModel([]*onnxgraph.Node{loop}, []*onnxgraph.Tensor{onnxgraph.Int64s("four", []int64{}, []int64{4}), logic("true", 1)}, "last", "long", "totals"), "float[2,3] float[?,3] float[4]"},
-		{"scan", controlModel([]*onnxgraph.Node{scan}, []*onnxgraph.Tensor{onnxgraph.Floats("h0", []int64{2}, []float32{0, 0})}, "hT", "all"), "float[2] float[2,3]"},
-		{"list", controlModel([]*onnxgraph.Node{
-			named("SplitToSequence", []string{"x"}, []string{"list"}, i("axis", 1), i("keepdims", 0)), named("SequenceInsert", []string{"list", "h0"}, []string{"more"}),
-			named("SequenceLength", []string{"more"}, []string{"n"}), named("SequenceAt", []string{"list", "one"}, []string{"at"}),
-			named("ConcatFromSequence", []string{"more"}, []string{"stack"}, i("axis", 0), i("new_axis", 1)), named("ConcatFromSequence", []string{"list"}, []string{"line"}, i("axis", 0)),
-		}, []*onnxgraph.Tensor{onnxgraph.Floats("h0", []int64{2}, []float32{0, 0}), onnxgraph.Int64s("one", []int64{}, []int64{1})}, "n", "at", "stack", "line"), "int64[] float[2] float[?,2] float[?]"},
+		{"branches of one rank", `control (float[2,3] x) => (y) <float zero = {0}> {
+			sum = ReduceSum <keepdims = 0> (x)
+			c = Greater (sum, zero)
+			y = If (c) <
+				then_branch: graph = then () => (float[] a) { a = Neg (x) },
+				else_branch: graph = else () => (float[] b) { b = Concat <axis = 0> (x, x) }>
+		}`, "float[?,3]"},
+		{"branches of two ranks", `control (float[2,3] x) => (y) <float zero = {0}, int64[1] flat = {-1}> {
+			sum = ReduceSum <keepdims = 0> (x)
+			c = Greater (sum, zero)
+			y = If (c) <
+				then_branch: graph = then () => (float[] a) { a = Neg (x) },
+				else_branch: graph = else () => (float[] b) { b = Reshape (x, flat) }>
+		}`, "float[...]"},
+		{"a decided branch", `control (float[2,3] x) => (y) <bool c = {0}, int64[1] flat = {-1}> {
+			y = If (c) <
+				then_branch: graph = then () => (float[] a) { a = Neg (x) },
+				else_branch: graph = else () => (float[] b) { b = Reshape (x, flat) }>
+		}`, "float[6]"},
+		{"loop", `control (float[2,3] x) => (last, long, totals) <int64 four = {4}, bool true = {1}> {
+			last, long, totals = Loop (four, true, x, x) <body: graph = step (int64 i, bool go, float[] s, float[] grown) => (bool on, float[] next, float[] longer, float[] total) {
+				on = Identity (go)
+				next = Mul (s, x)
+				longer = Concat <axis = 0> (grown, x)
+				total = ReduceSum <keepdims = 0> (next)
+			}>
+		}`, "float[2,3] float[?,3] float[4]"},
+		{"scan", `control (float[2,3] x) => (hT, all) <float[2] h0 = {0, 0}> {
+			hT, all = Scan (h0, x) <num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [-1], body: graph = cell (float[] h, float[] column) => (float[] h2, float[] seen) {
+				h2 = Add (h, column)
+				seen = Identity (h2)
+			}>
+		}`, "float[2] float[2,3]"},
+		{"list", `control (float[2,3] x) => (n, at, stack, line) <float[2] h0 = {0, 0}, int64 one = {1}> {
+			list = SplitToSequence <axis = 1, keepdims = 0> (x)
+			more = SequenceInsert (list, h0)
+			n = SequenceLength (more)
+			at = SequenceAt (list, one)
+			stack = ConcatFromSequence <axis = 0, new_axis = 1> (more)
+			line = ConcatFromSequence <axis = 0> (list)
+		}`, "int64[] float[2] float[?,2] float[?]"},
 	}
 	engine := runtimetest.Engine(t)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			facts, err := infer.Run(c.m, ops.Registry(), infer.Options{})
+			m := text.MustParse(`<ir_version: 8, opset_import: ["" : 17]>` + c.model)
+			facts, err := infer.Run(m, ops.Registry(), infer.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, o := range c.m.Graph.Outputs {
+			for _, o := range m.Graph.Outputs {
 				o.Type = facts.Fact(o.Name).Type
 				got = append(got, o.Type.String())
 			}
 			if s := strings.Join(got, " "); s != c.want {
 				t.Errorf("inferred %s, expected %s", s, c.want)
 			}
-			session, err := engine.NewSession(c.m, ort.SessionOptions{Threads: 1})
+			session, err := engine.NewSession(m, ort.SessionOptions{Threads: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +94,7 @@ func TestControlFlow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, o := range c.m.Graph.Outputs {
+			for _, o := range m.Graph.Outputs {
 				if err := holds(o.Type, out[o.Name]); err != nil {
 					t.Errorf("%s: %v", o.Name, err)
 				}
