@@ -75,11 +75,16 @@ func monomial(term string) (string, int64) {
 	coefficient, depth, start := int64(1), 0, 0
 	add := func(f string) {
 		f = strings.TrimSpace(f)
-		if n, err := strconv.ParseInt(f, 10, 32); err == nil {
-			coefficient *= n
-		} else if f != "" {
-			atoms = append(atoms, f)
+		if f == "" {
+			return
 		}
+		if f[0] <= '9' { // else it is a name, and the error costs time
+			if n, err := strconv.ParseInt(f, 10, 32); err == nil {
+				coefficient *= n
+				return
+			}
+		}
+		atoms = append(atoms, f)
 	}
 	for i := 0; i < len(term); i++ {
 		switch term[i] {
@@ -241,6 +246,9 @@ func addDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 	case b == zero:
 		return a
 	}
+	if a.IsKnown() && b.IsKnown() && a.Value <= math.MaxInt64-b.Value {
+		return onnxgraph.Known(a.Value + b.Value)
+	}
 	if p, q, ok := both(a, b); ok {
 		return p.plus(q, 1).dim()
 	}
@@ -267,6 +275,8 @@ func mulDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 		return a
 	case a.IsKnown() && b.IsKnown() && a.Value > math.MaxInt64/b.Value:
 		return onnxgraph.UnknownDim() // no tensor is so large
+	case a.IsKnown() && b.IsKnown():
+		return onnxgraph.Known(a.Value * b.Value)
 	}
 	if p, q, ok := both(a, b); ok {
 		return p.times(q).dim()
@@ -308,8 +318,12 @@ func divDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 // product is the number of elements of a shape.
 func product(s onnxgraph.Shape) onnxgraph.Dim {
 	n := onnxgraph.Known(1)
-	for _, d := range s {
-		n = mulDims(n, d)
+	for _, known := range []bool{true, false} { // numbers first: they multiply fast
+		for _, d := range s {
+			if d.IsKnown() == known {
+				n = mulDims(n, d)
+			}
+		}
 	}
 	return n
 }

@@ -121,8 +121,18 @@ func normalized(c *op.InferCtx, attr string, axes []int64, rank int) ([]int, err
 
 // small says whether a fact's value may be computed with.
 func small(f *op.Fact) bool {
-	n, ok := product(f.Shape()), f.Shape() != nil
-	return ok && n.IsKnown() && n.Value <= maxElems
+	n, known := int64(1), f.Shape() != nil
+	for _, d := range f.Shape() {
+		switch {
+		case d.Value == 0:
+			return true
+		case !d.IsKnown():
+			known = false
+		case n <= maxElems:
+			n *= min(d.Value, maxElems+1)
+		}
+	}
+	return known && n <= maxElems
 }
 
 // intsOf are the elements of an integer or bool value, where each is known.
