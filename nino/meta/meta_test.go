@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"ninox/nino"
+	"ninox/onnxgraph/weights"
 	"ninox/runtime/runtimetest"
 )
 
@@ -220,10 +221,13 @@ func TestTrain(t *testing.T) {
 		defer cancel()
 		part := o
 		part.Dir = filepath.Join(t.TempDir(), "part")
-		part.ValidateEvery = 100
+		part.ValidateEvery = 105
 		part.Progress = writerFunc(func() { cancel() })
 		if _, err := Train(stopped, engine, s, part); err == nil {
 			t.Fatal("a cancelled training ends without an error")
+		}
+		if _, meta, err := weights.ReadSafetensors(filepath.Join(part.Dir, checkpointFile)); err != nil || meta[iterationKey] != "105" {
+			t.Errorf("checkpoint of iteration %s (%v), expected that of the interruption", meta[iterationKey], err)
 		}
 		part.Resume, part.Progress = true, nil
 		again, err := Train(ctx, engine, s, part)

@@ -206,7 +206,7 @@ func (t *trainer) loop(ctx context.Context) error {
 	batches := t.train.ahead(ctx, sampling{o.Seed, o.Runs, o.Windows, o.Spacing}, t.iteration, o.Iterations)
 	for d := range batches {
 		if err := t.step(ctx, d); err != nil {
-			return err
+			return errors.Join(err, t.saveInterrupted(ctx))
 		}
 		t.iteration = d.iteration + 1
 		if t.iteration%o.ValidateEvery == 0 || t.iteration == o.Iterations {
@@ -220,7 +220,15 @@ func (t *trainer) loop(ctx context.Context) error {
 			}
 		}
 	}
-	return ctx.Err()
+	return errors.Join(ctx.Err(), t.saveInterrupted(ctx))
+}
+
+// saveInterrupted writes a checkpoint where the training was cancelled.
+func (t *trainer) saveInterrupted(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return t.save()
 }
 
 // step trains on one batch. A batch without targets is left out. Targets are
