@@ -40,8 +40,8 @@ func realConfig(t testing.TB, o ExecutorOptions) Config {
 	}
 }
 
-// normConfig is a run of a network with batch normalization, on random images.
-func normConfig(t testing.TB, o ExecutorOptions) Config {
+// normModel is a network with batch normalization.
+func normModel(t testing.TB) *onnxgraph.Model {
 	t.Helper()
 	b := onnxgraph.NewBuilder("norm", 17)
 	n := onnxgraph.Sym("n")
@@ -63,6 +63,12 @@ func normConfig(t testing.TB, o ExecutorOptions) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// normConfig is a run of a network with batch normalization, on random images.
+func normConfig(t testing.TB, o ExecutorOptions) Config {
+	t.Helper()
 	const samples = 200
 	images, labels := make([]float32, samples*108), make([]int64, samples)
 	for i := range labels {
@@ -78,7 +84,7 @@ func normConfig(t testing.TB, o ExecutorOptions) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := mustArtifacts(t, m, ArtifactOptions{})
+	a := mustArtifacts(t, normModel(t), ArtifactOptions{})
 	if !slices.Equal(a.Buffers, []string{"norm.running_mean", "norm.running_var"}) {
 		t.Fatalf("running statistics are %q", a.Buffers)
 	}

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/job"
+	"ninox/onnxgraph"
 	"ninox/training"
 )
 
@@ -23,11 +25,17 @@ type options struct {
 	Out       string
 	LR        float64
 	Form      string
+	Batch     int64 // default of the loop form
 	Overwrite bool
 }
 
 // forms of artifacts that --form chooses from.
-var forms = []string{"upstream"}
+var forms = []string{formUpstream, formLoop}
+
+const (
+	formUpstream = "upstream"
+	formLoop     = "loop"
+)
 
 // NewCommand is `ninox artifacts`.
 func NewCommand(a *app.App) *cobra.Command { return newCommand(a, run) }
@@ -39,10 +47,15 @@ func newCommand(a *app.App, run func(context.Context, *app.App, options) error) 
 		Short: "Derive training artifacts from an ONNX model",
 		Long: `Writes training_model.onnx, eval_model.onnx, optimizer_model.onnx and checkpoint into DIR, the
 file set of ONNX Runtime's offline tool, in standard ONNX operators only, so that every ONNX
-Runtime can execute them. 'ninox trainable MODEL' says which parameters can be trained.`,
+Runtime can execute them. 'ninox trainable MODEL' says which parameters can be trained.
+
+With --form loop, writes training_loop.onnx alone: a model that trains itself. It takes all samples
+and a number of steps, makes the steps in one ONNX Loop, and returns losses, parameters and optimizer
+state, in any runtime that knows standard ONNX.`,
 		Example: `  ninox artifacts model.onnx -o artifacts --loss cross-entropy --optimizer adamw
   ninox artifacts model.onnx -o artifacts --loss mse --optimizer sgd --lr 0.01 --freeze 'embed.*'
-  ninox artifacts model.onnx -o artifacts --train 'head.*' --lr 3e-4`,
+  ninox artifacts model.onnx -o artifacts --train 'head.*' --lr 3e-4
+  ninox artifacts model.onnx -o loop --form loop --batch-size 64`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Model = args[0]
@@ -56,7 +69,9 @@ Runtime can execute them. 'ninox trainable MODEL' says which parameters can be t
 	f := cmd.Flags()
 	f.StringVarP(&o.Out, "out", "o", "", "folder for the artifacts (required)")
 	f.Float64Var(&o.LR, "lr", 1e-3, "initial learning rate, kept in the checkpoint")
-	f.StringVar(&o.Form, "form", "upstream", "upstream: four files as ONNX Runtime's offline tool writes them")
+	f.StringVar(&o.Form, "form", "upstream", "upstream: four files as ONNX Runtime's offline tool writes them; loop: one model that trains itself")
+	f.Int64Var(&o.Batch, "batch-size", 0, "loop form: samples of a step, unless the model's input says otherwise (default 128)")
+	app.Choices(cmd, "form", forms)
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace artifacts in DIR")
 	return cmd
 }
@@ -70,12 +85,11 @@ func (o *options) check(c *cobra.Command) error {
 	if !(o.LR > 0 && !math.IsInf(o.LR, 0)) {
 		f.Addf("--lr %v: expected a number above 0", o.LR)
 	}
-	switch o.Form {
-	case "upstream":
-	case "loop":
-		f.Addf(`--form "loop": this version writes the upstream form only`)
-	default:
-		f.Addf("--form %q: expected upstream", o.Form)
+	f.OneOf("form", o.Form, forms)
+	if o.Batch < 0 {
+		f.Addf("--batch-size %d: expected at least 1", o.Batch)
+	} else if o.Batch > 0 && o.Form != formLoop {
+		f.Addf("--batch-size: an option of --form loop; 'ninox train' takes its own")
 	}
 	return f.Err(c)
 }
@@ -83,6 +97,7 @@ func (o *options) check(c *cobra.Command) error {
 // Report is the machine-readable output.
 type Report struct {
 	Dir        string   `json:"dir"`
+	File       string   `json:"file"`
 	Loss       string   `json:"loss"`
 	Optimizer  string   `json:"optimizer"`
 	Inputs     []string `json:"inputs"` // of a batch, the labels last
@@ -96,20 +111,38 @@ func run(_ context.Context, a *app.App, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := art.Write(o.Out, o.Overwrite); err != nil {
+	if err := o.write(art); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("%w; --overwrite replaces it", err)
 		}
 		return err
 	}
 	r := describe(art)
-	r.Dir = o.Out
+	r.Dir, r.File = o.Out, training.TrainingFile+" …"
+	if o.Form == formLoop {
+		r.File = training.LoopFile
+	}
 	if a.JSON {
 		return a.WriteJSON(r)
 	}
 	_, err = fmt.Fprintf(a.Out, "trained   %d tensors, %d parameters (%d tensors frozen)\nloss      %s of %q\noptimizer %s\nbatch     %q\nwritten   %s\n",
-		r.Trainable, r.Parameters, r.Frozen, r.Loss, art.Output, r.Optimizer, r.Inputs, filepath.Join(o.Out, training.TrainingFile)+" …")
+		r.Trainable, r.Parameters, r.Frozen, r.Loss, art.Output, r.Optimizer, r.Inputs, filepath.Join(o.Out, r.File))
 	return err
+}
+
+// write writes the artifacts in the form asked for.
+func (o *options) write(art *training.Artifacts) error {
+	if o.Form == formUpstream {
+		return art.Write(o.Out, o.Overwrite)
+	}
+	m, err := art.LoopModel(o.Batch)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Model, err)
+	}
+	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+		return err
+	}
+	return m.WriteFile(filepath.Join(o.Out, training.LoopFile), onnxgraph.WriteOptions{Overwrite: o.Overwrite})
 }
 
 func describe(art *training.Artifacts) Report {

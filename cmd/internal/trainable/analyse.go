@@ -153,7 +153,7 @@ var remedies = map[string]string{
 const (
 	fixedLength = "export the model with a fixed sequence length"
 	decided     = "export the model with the condition decided"
-	unrolled    = "export the model with the loop written out"
+	unrolled    = "export the model with a fixed number of iterations"
 	floats      = "train the model before it was quantized, and quantize the result"
 )
 
