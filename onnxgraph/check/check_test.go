@@ -272,3 +272,27 @@ func valid(t *testing.T, atLeast int, roots ...string) {
 		t.Errorf("%d models checked, expected at least %d", checked, atLeast)
 	}
 }
+
+// Whatever a text says, the checker comes to a verdict, and what it lets pass
+// at all it lets pass at every level.
+func FuzzCheck(f *testing.F) {
+	b, err := os.ReadFile("testdata/broken.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, model := range strings.Split(string(b), "\n-- ")[1:] {
+		_, model, _ = strings.Cut(model, " --\n")
+		f.Add(model)
+	}
+	f.Fuzz(func(t *testing.T, src string) {
+		m, err := text.Parse([]byte(src))
+		if err != nil {
+			return
+		}
+		if len(check.Model(m, check.Options{Registry: reg})) == 0 {
+			if err := check.Join(check.Model(m, check.Options{Level: check.Structure})); err != nil {
+				t.Errorf("valid, but not in structure: %v", err)
+			}
+		}
+	})
+}
