@@ -3,6 +3,7 @@ package neuralgraph
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -301,7 +302,7 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 		if copies[p.Name] {
 			continue // its values count once
 		}
-		if g.frequencies(p.Name) {
+		if g.frequencies(&p) {
 			delete(g.views, p.Name)
 			continue
 		}
@@ -321,7 +322,8 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 		if len(g.views[p.Name]) == 0 && reason == "" {
 			reason = "it falls into too many pieces"
 		}
-		if reason != "" && (uniform(g.analysis.model.Graph.Initializer(p.Name)) || g.table(p.Name)) || !given[p.Name] && (reason != "" || !g.uses[p.Name][0].linear && hasGiven) {
+		t := g.analysis.model.Graph.Initializer(p.Name)
+		if reason != "" && (uniform(t) || g.table(p.Name)) || aside(o.pieces) && values(t, 2) || !given[p.Name] && (reason != "" || hasGiven && (uniform(t) || !weighs(o.pieces))) {
 			delete(g.views, p.Name)
 			continue // a constant of the computation, not a weight
 		}
@@ -351,17 +353,49 @@ func (g *Graph) table(name string) bool {
 
 // uniform says whether all elements are the same: a constant that an exporter
 // wrote out, not trained weights.
-func uniform(t *onnxgraph.Tensor) bool {
+func uniform(t *onnxgraph.Tensor) bool { return values(t, 1) }
+
+// values says whether a tensor has no more than so many different elements.
+func values(t *onnxgraph.Tensor, most int) bool {
 	if t == nil {
 		return false
 	}
 	w := t.DType.Bits() / 8
-	for i := w; w > 0 && i+w <= len(t.Data); i += w {
-		if !bytes.Equal(t.Data[:w], t.Data[i:i+w]) {
+	var seen [][]byte
+	for i := 0; w > 0 && i+w <= len(t.Data); i += w {
+		v := t.Data[i : i+w]
+		if slices.ContainsFunc(seen, func(s []byte) bool { return bytes.Equal(s, v) }) {
+			continue
+		}
+		if seen = append(seen, v); len(seen) > most {
 			return false
 		}
 	}
 	return true
+}
+
+// weighs says whether a constant is a layer's or lies on neurons.
+func weighs(pieces []piece) bool {
+	for i := range pieces {
+		for _, l := range pieces[i].leaves {
+			if pieces[i].use.linear || isNeuron(l.c) && l.size > 1 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// aside says whether a table of several elements is only added or multiplied
+// where no neurons are. With few values it is a mask.
+func aside(pieces []piece) bool {
+	wide := false
+	for i := range pieces {
+		for _, l := range pieces[i].leaves {
+			wide = wide || l.size > 1
+		}
+	}
+	return wide && !weighs(pieces)
 }
 
 // block adds a piece as a block, with the groups of its atoms.

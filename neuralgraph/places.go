@@ -20,12 +20,16 @@ var rearranged = map[string]bool{
 
 // frequencies says whether the parameter is only ever multiplied by places
 // (values that depend on no data), or an angle. What follows may not meet
-// another weight before it meets data: a network over places is trained.
-func (g *Graph) frequencies(name string) bool {
+// another weight before it meets data: a network over places is trained. So is
+// a single number that scales a table.
+func (g *Graph) frequencies(p *Parameter) bool {
+	if p.Elements() < 2 {
+		return false
+	}
 	a := g.analysis
 	var found []string
-	seen := map[string]bool{name: true}
-	for queue := []string{name}; len(queue) > 0; queue = queue[1:] {
+	seen := map[string]bool{p.Name: true}
+	for queue := []string{p.Name}; len(queue) > 0; queue = queue[1:] {
 		for _, n := range a.consumers[queue[0]] {
 			out := n.Output(0)
 			switch {
@@ -82,7 +86,7 @@ func (g *Graph) tables(params []Parameter) map[string]bool {
 	a := g.analysis
 	learned := map[string]bool{}
 	for _, p := range params {
-		learned[p.Name] = !g.frequencies(p.Name)
+		learned[p.Name] = !g.frequencies(&p)
 	}
 	out := map[string]bool{}
 	for _, n := range a.model.Graph.Nodes {
