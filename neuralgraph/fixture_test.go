@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -13,17 +14,24 @@ import (
 	"ninox/internal/testenv"
 	"ninox/neuralgraph"
 	"ninox/onnxgraph"
-	"ninox/onnxgraph/ops"
 	"ninox/onnxgraph/weights"
 )
 
 // stored is a graph as the reference built it.
 type stored struct {
+	name   string
 	params []string
 	first  map[string]int64 // flat index of a parameter's first element
-	last   map[string]int64
+	shape  map[string][]int64
 	edges  []storedEdge
 	nodes  int
+	styles map[string]map[string]renaming // by export: parameters with another name or layout
+}
+
+// renaming is a parameter's name in an export, and whether it is transposed.
+type renaming struct {
+	name       string
+	transposed bool
 }
 
 type storedEdge struct {
@@ -41,20 +49,30 @@ func readStored(t *testing.T, name string) *stored {
 	var meta struct {
 		Params   [][]any `json:"params"`
 		NumNodes int     `json:"num_nodes"`
+		ONNX     map[string]struct {
+			Renamed map[string][][2]string `json:"renamed"`
+		} `json:"onnx"`
 	}
 	if err := json.Unmarshal(raw, &meta); err != nil {
 		t.Fatal(err)
 	}
-	s := &stored{first: map[string]int64{}, last: map[string]int64{}, nodes: meta.NumNodes}
+	s := &stored{name: name, first: map[string]int64{}, shape: map[string][]int64{}, nodes: meta.NumNodes, styles: map[string]map[string]renaming{}}
 	at := int64(0)
 	for _, p := range meta.Params {
 		name, n := p[0].(string), int64(1)
 		for _, d := range p[1].([]any) {
+			s.shape[name] = append(s.shape[name], int64(d.(float64)))
 			n *= int64(d.(float64))
 		}
 		s.params = append(s.params, name)
-		s.first[name], s.last[name] = at, at+n
+		s.first[name] = at
 		at += n
+	}
+	for style, o := range meta.ONNX {
+		s.styles[style] = map[string]renaming{}
+		for name, list := range o.Renamed {
+			s.styles[style][name] = renaming{list[0][0], list[0][1] == "transposed"}
+		}
 	}
 	set, _, err := weights.ReadSafetensors(testenv.Shared(t, "fixtures/nino/"+name+"/graph.safetensors"))
 	if err != nil {
@@ -75,30 +93,51 @@ func readStored(t *testing.T, name string) *stored {
 	return s
 }
 
-// expand writes a NiNo graph as one record per edge.
-func expand(n *neuralgraph.NiNo, first map[string]int64) []storedEdge {
+// graph is the neural graph of one export, with its parameters in the stored
+// order.
+func (s *stored) graph(t *testing.T, style string) (*neuralgraph.Graph, *neuralgraph.NiNo) {
+	t.Helper()
+	m, err := onnxgraph.ReadFile(testenv.Shared(t, "fixtures/nino/"+s.name+"/"+style+".onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := analysed(t, m)
+	params := slices.Clone(s.params)
+	for i, p := range params {
+		if r, ok := s.styles[style][p]; ok {
+			params[i] = r.name
+		}
+	}
+	n, err := g.NiNo(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, n
+}
+
+// expand writes the NiNo graph of an export as one record per edge.
+func (s *stored) expand(n *neuralgraph.NiNo, style string) []storedEdge {
+	original := map[string]string{}
+	for name, r := range s.styles[style] {
+		original[r.name] = name
+	}
 	var out []storedEdge
 	for i := range n.Blocks {
 		b := &n.Blocks[i]
-		for s := range b.Source.Count {
-			for t := range b.Target.Count {
-				if b.Diagonal && s != t {
-					continue
+		param := b.Parameter
+		if name, ok := original[param]; ok {
+			param = name
+		}
+		for e := range b.All() {
+			edge := storedEdge{source: int64(e.Source), target: int64(e.Target), kind: b.Type}
+			for _, at := range e.Elements {
+				if s.styles[style][param].transposed {
+					rows, cols := s.shape[param][0], s.shape[param][1]
+					at = at%rows*cols + at/rows
 				}
-				e := storedEdge{source: int64(b.Source.Node(s)), target: int64(b.Target.Node(t)), kind: b.Type}
-				for k := range b.Taps {
-					tap := int64(k)
-					if b.TapOffsets != nil {
-						tap = b.TapOffsets[k]
-					}
-					at := b.Offset + int64(s)*b.SourceStride + int64(t)*b.TargetStride + tap
-					if b.Diagonal {
-						at = b.Offset + int64(s)*b.SourceStride + tap
-					}
-					e.taps = append(e.taps, first[b.Parameter]+at)
-				}
-				out = append(out, e)
+				edge.taps = append(edge.taps, s.first[param]+at)
 			}
+			out = append(out, edge)
 		}
 	}
 	for u := range n.Nodes {
@@ -107,9 +146,19 @@ func expand(n *neuralgraph.NiNo, first map[string]int64) []storedEdge {
 	return out
 }
 
-// renaming finds the one renaming of nodes under which every edge of ours that
+// owner is the parameter of a flat index, and the index within it.
+func (s *stored) owner(flat int64) (param string, at int64) {
+	for _, p := range s.params {
+		if s.first[p] <= flat {
+			param, at = p, flat-s.first[p]
+		}
+	}
+	return param, at
+}
+
+// matched finds the one renaming of nodes under which every edge of ours that
 // carries parameters is the stored one; skip excuses parameters.
-func renaming(t *testing.T, ours, theirs []storedEdge, skip func(flat int64) bool) map[int64]int64 {
+func matched(t *testing.T, ours, theirs []storedEdge, skip func(flat int64) bool) map[int64]int64 {
 	t.Helper()
 	by := map[string]storedEdge{}
 	for _, e := range theirs {
@@ -149,38 +198,28 @@ func renaming(t *testing.T, ours, theirs []storedEdge, skip func(flat int64) boo
 	return to
 }
 
-func compareStored(t *testing.T, name, model string, skipParam func(name string, rel int64) bool) {
+// compareStored requires an export's graph to be the stored one up to the order
+// of nodes: the same edges of every type. skip excuses parameters.
+func compareStored(t *testing.T, s *stored, style string, skip func(param string, at int64) bool) {
 	t.Helper()
-	s := readStored(t, name)
-	m, err := onnxgraph.ReadFile(testenv.Shared(t, "fixtures/nino/"+name+"/"+model))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := neuralgraph.Analyse(m, ops.Registry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := g.NiNo(s.params)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, n := s.graph(t, style)
 	if n.Nodes != s.nodes {
 		t.Errorf("%d nodes, stored %d", n.Nodes, s.nodes)
 	}
-	ours := expand(n, s.first)
-	if len(ours) != len(s.edges) {
-		t.Errorf("%d edges, stored %d", len(ours), len(s.edges))
+	ours := s.expand(n, style)
+	if x, y := byType(ours), byType(s.edges); !maps.Equal(x, y) {
+		t.Errorf("edges by type %v, stored %v", x, y)
 	}
-	skip := func(flat int64) bool {
-		for p, first := range s.first {
-			if flat >= first && flat < s.last[p] {
-				return skipParam(p, flat-first)
-			}
-		}
-		return false
-	}
-	to := renaming(t, ours, s.edges, skip)
+	to := matched(t, ours, s.edges, func(flat int64) bool { return skip(s.owner(flat)) })
 	auxiliary(t, ours, s.edges, to)
+}
+
+func byType(edges []storedEdge) map[neuralgraph.EdgeType]int {
+	out := map[neuralgraph.EdgeType]int{}
+	for _, e := range edges {
+		out[e.kind]++
+	}
+	return out
 }
 
 // auxiliary compares the edges without parameters under the renaming. Nodes
@@ -226,10 +265,14 @@ func auxiliary(t *testing.T, ours, theirs []storedEdge, to map[int64]int64) {
 	}
 }
 
+// styles are the exports of every fixture.
+var styles = []string{"model", "model_folded", "model_dynamo"}
+
 func TestConvNetIsStoredGraph(t *testing.T) {
-	for _, model := range []string{"model.onnx", "model_folded.onnx", "model_dynamo.onnx"} {
-		t.Run(model, func(t *testing.T) {
-			compareStored(t, "a_fm16", model, func(string, int64) bool { return false })
+	s := readStored(t, "a_fm16")
+	for _, style := range styles {
+		t.Run(style, func(t *testing.T) {
+			compareStored(t, s, style, func(string, int64) bool { return false })
 		})
 	}
 }
@@ -237,51 +280,66 @@ func TestConvNetIsStoredGraph(t *testing.T) {
 // TestGPT2IsStoredGraph: all but the key bias, which the reference leads to the
 // block's input neurons instead of the keys.
 func TestGPT2IsStoredGraph(t *testing.T) {
-	for _, model := range []string{"model.onnx", "model_folded.onnx"} {
-		t.Run(model, func(t *testing.T) {
-			compareStored(t, "c_gpt2_v256", model, func(p string, rel int64) bool {
-				return strings.HasSuffix(p, "attn.c_attn.bias") && rel >= 24 && rel < 48
+	s := readStored(t, "c_gpt2_v256")
+	for _, style := range styles {
+		t.Run(style, func(t *testing.T) {
+			compareStored(t, s, style, func(p string, at int64) bool {
+				return strings.HasSuffix(p, "attn.c_attn.bias") && at >= 24 && at < 48
 			})
 		})
+	}
+}
+
+// TestExportsAreOneGraph: the exports of one network have one fingerprint,
+// other networks have others.
+func TestExportsAreOneGraph(t *testing.T) {
+	of := map[string]string{}
+	for _, name := range []string{"a_fm16", "c_gpt2_v256", "e_llama_gqa"} {
+		s := readStored(t, name)
+		prints := map[string]bool{}
+		for _, style := range styles {
+			g, _ := s.graph(t, style)
+			f, err := g.Fingerprint()
+			if err != nil {
+				t.Fatal(err)
+			}
+			prints[f] = true
+			if other, ok := of[f]; ok && other != name {
+				t.Errorf("%s and %s have the same fingerprint", name, other)
+			}
+			of[f] = name
+		}
+		if len(prints) != 1 {
+			t.Errorf("%s: exports have %d fingerprints", name, len(prints))
+		}
 	}
 }
 
 // TestLlama: the reference has grouped queries wrong, so the graph is held to
 // the data flow: 2 key heads, each read by 2 of 4 query heads.
 func TestLlama(t *testing.T) {
-	for _, model := range []string{"model.onnx", "model_dynamo.onnx"} {
-		s := readStored(t, "e_llama_gqa")
-		m, err := onnxgraph.ReadFile(testenv.Shared(t, "fixtures/nino/e_llama_gqa/"+model))
-		if err != nil {
-			t.Fatal(err)
-		}
-		g, err := neuralgraph.Analyse(m, ops.Registry())
-		if err != nil {
-			t.Fatal(err)
-		}
-		n, err := g.NiNo(s.params)
-		if err != nil {
-			t.Fatal(err)
-		}
+	s := readStored(t, "e_llama_gqa")
+	for _, style := range styles {
+		g, n := s.graph(t, style)
 		// Vocabulary, 5 layers of the stream, 5 norm weights, output; in each
 		// block queries, keys, values, their copies, gated neurons, heads.
 		if want := 128 + 5*32 + 5 + 128 + 2*(32+16+16+32+64+4); n.Nodes != want {
-			t.Errorf("%s: %d nodes, expected %d", model, n.Nodes, want)
+			t.Errorf("%s: %d nodes, expected %d", style, n.Nodes, want)
 		}
 		edges := map[string]int64{"1": 18432, "4": 160, "5": 4096, "7": 2048, "8": 1024, "9": 1024,
 			"10": 4*32 + 2*(32+32), "11": 2 * (32 + 32), "13": int64(n.Nodes)}
 		if got := n.Summary().EdgesByType; !maps.Equal(got, edges) {
-			t.Errorf("%s: edges %v, expected %v", model, got, edges)
+			t.Errorf("%s: edges %v, expected %v", style, got, edges)
 		}
 		for i, a := range g.Attention {
 			if a.Heads != 4 || a.KVHeads != 2 || a.HeadDim != 8 || !a.Rope || a.Packed {
-				t.Errorf("%s: attention %d is %+v", model, i, a)
+				t.Errorf("%s: attention %d is %+v", style, i, a)
 			}
 		}
 		if len(g.Attention) != 2 {
-			t.Errorf("%s: %d attention layers", model, len(g.Attention))
+			t.Errorf("%s: %d attention layers", style, len(g.Attention))
 		}
-		llamaValues(t, expand(n, s.first), s)
+		llamaValues(t, s.expand(n, style), s)
 	}
 }
 
@@ -323,19 +381,8 @@ func llamaValues(t *testing.T, edges []storedEdge, s *stored) {
 // so they are the stored ones up to sign; the others are any basis of a space.
 func TestStoredPositions(t *testing.T) {
 	s := readStored(t, "a_fm16")
-	m, err := onnxgraph.ReadFile(testenv.Shared(t, "fixtures/nino/a_fm16/model.onnx"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := neuralgraph.Analyse(m, ops.Registry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := g.NiNo(s.params)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := renaming(t, expand(n, s.first), s.edges, func(int64) bool { return false })
+	_, n := s.graph(t, "model")
+	to := matched(t, s.expand(n, "model"), s.edges, func(int64) bool { return false })
 	set, _, err := weights.ReadSafetensors(testenv.Shared(t, "fixtures/nino/a_fm16/graph.safetensors"))
 	if err != nil {
 		t.Fatal(err)

@@ -12,13 +12,9 @@ import (
 func denseLaplacian(n *NiNo) *mat.SymDense {
 	adj := mat.NewSymDense(n.Nodes, nil)
 	for i := range n.Blocks {
-		b := &n.Blocks[i]
-		for s := range b.Source.Count {
-			for t := range b.Target.Count {
-				u, v := b.Source.Node(s), b.Target.Node(t)
-				if (!b.Diagonal || s == t) && u != v {
-					adj.SetSym(u, v, 1)
-				}
+		for e := range n.Blocks[i].All() {
+			if e.Source != e.Target {
+				adj.SetSym(e.Source, e.Target, 1)
 			}
 		}
 	}

@@ -106,18 +106,9 @@ func checkNiNo(t *testing.T, g *neuralgraph.Graph, s *sample) {
 		count[g.Parameters[i].Name] = make([]int, g.Parameters[i].Elements())
 	}
 	for i := range n.Blocks {
-		b := &n.Blocks[i]
-		for j := range b.Source.Count {
-			for k := range b.Target.Count {
-				for tap := range b.Taps {
-					at := b.Offset + int64(j)*b.SourceStride + int64(k)*b.TargetStride + int64(tap)
-					if b.TapOffsets != nil {
-						at += b.TapOffsets[tap] - int64(tap)
-					}
-					if !b.Diagonal || j == k {
-						count[b.Parameter][at]++
-					}
-				}
+		for e := range n.Blocks[i].All() {
+			for _, at := range e.Elements {
+				count[n.Blocks[i].Parameter][at]++
 			}
 		}
 	}
