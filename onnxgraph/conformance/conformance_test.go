@@ -95,7 +95,7 @@ func TestManifest(t *testing.T) {
 func TestFolder(t *testing.T) {
 	root := os.Getenv("NINOX_ONNX_CASES")
 	if root == "" {
-		t.Skip("NINOX_ONNX_CASES names no folder of cases")
+		testenv.Missing(t, "cases", "NINOX_ONNX_CASES names no folder of cases")
 	}
 	verdicts := judgeAll(t, runtimetest.Engine(t), root, func(t *testing.T, v conformance.Verdict) {
 		t.Log(strings.Join(v.Row(), "\t"))

@@ -69,7 +69,7 @@ func Run(m *onnxgraph.Model, reg *op.Registry, o Options) (*Result, error) {
 	if err := supported(m, reg); err != nil {
 		return nil, err
 	}
-	r := newResult(m, reg, nil)
+	r := newResult(m, reg, nil, m.Graph)
 	m.Graph.EachGraph(func(g *onnxgraph.Graph) { *r.left += perNode * len(g.Nodes) })
 	for _, v := range m.Graph.Inputs {
 		t := v.Type
@@ -102,8 +102,9 @@ func named(input string, s onnxgraph.Shape) onnxgraph.Shape {
 
 func anonymous(d onnxgraph.Dim) bool { return !d.IsKnown() && (d.Symbol == "" || d.Symbol == "?") }
 
-func newResult(m *onnxgraph.Model, reg *op.Registry, outer *Result) *Result {
-	r := &Result{model: m, reg: reg, outer: outer, facts: map[string]*op.Fact{}, bodies: map[*onnxgraph.Graph]*Result{}}
+func newResult(m *onnxgraph.Model, reg *op.Registry, outer *Result, g *onnxgraph.Graph) *Result {
+	values := len(g.Inputs) + len(g.Initializers) + len(g.Nodes)
+	r := &Result{model: m, reg: reg, outer: outer, facts: make(map[string]*op.Fact, values), bodies: map[*onnxgraph.Graph]*Result{}}
 	if outer != nil {
 		r.left = outer.left
 	} else {
@@ -150,7 +151,8 @@ func (r *Result) Add(n *onnxgraph.Node) error {
 	if def == nil {
 		return &UnsupportedError{[]UnsupportedOp{{n.Op(), opset, 1}}}
 	}
-	c := &op.InferCtx{Node: n, Opset: opset, In: make([]*op.Fact, len(n.Inputs)), Out: make([]*op.Fact, len(n.Outputs)), Body: r.body}
+	facts := make([]*op.Fact, len(n.Inputs)+len(n.Outputs))
+	c := &op.InferCtx{Node: n, Opset: opset, In: facts[:len(n.Inputs):len(n.Inputs)], Out: facts[len(n.Inputs):], Body: r.body}
 	if !def.In.Has(len(n.Inputs)) {
 		return c.Errorf("", "%d inputs, expected %s", len(n.Inputs), arity(def.In))
 	}
@@ -200,10 +202,10 @@ func (r *Result) graph(g *onnxgraph.Graph) error {
 	for _, s := range g.Sparse {
 		r.facts[s.Values.Name] = &op.Fact{Type: onnxgraph.TensorOf(s.Values.DType, onnxgraph.StaticShape(s.Dims...))}
 	}
-	declared := map[string]onnxgraph.Type{}
+	declared := make(map[string]*onnxgraph.Value, len(g.ValueInfo)+len(g.Outputs))
 	for _, list := range [][]*onnxgraph.Value{g.ValueInfo, g.Outputs} {
 		for _, v := range list {
-			declared[v.Name] = v.Type
+			declared[v.Name] = v
 		}
 	}
 	for _, n := range g.Nodes {
@@ -211,13 +213,13 @@ func (r *Result) graph(g *onnxgraph.Graph) error {
 			return err
 		}
 		for _, name := range n.Outputs {
-			t, ok := declared[name]
-			if !ok || name == "" {
+			v := declared[name]
+			if v == nil || name == "" {
 				continue
 			}
-			if err := merge(r.facts[name], t); err != nil {
+			if err := merge(r.facts[name], v.Type); err != nil {
 				return op.NewNodeError("infer", n, r.model.OpsetVersion(n.Domain),
-					fmt.Sprintf("output %q is %s, but the file declares %s: %v", name, r.facts[name].Type, t, err))
+					fmt.Sprintf("output %q is %s, but the file declares %s: %v", name, r.facts[name].Type, v.Type, err))
 			}
 		}
 	}
@@ -229,7 +231,7 @@ func (r *Result) body(g *onnxgraph.Graph, in []*op.Fact) ([]*op.Fact, error) {
 	if *r.left -= len(g.Nodes) + 1; *r.left < 0 {
 		return nil, fmt.Errorf("infer: subgraph %q: bodies nest so deep that inferring them takes too long", g.Name)
 	}
-	b := newResult(r.model, r.reg, r)
+	b := newResult(r.model, r.reg, r, g)
 	r.bodies[g] = b
 	for i, v := range g.Inputs {
 		f := &op.Fact{Type: v.Type}
@@ -239,6 +241,7 @@ func (r *Result) body(g *onnxgraph.Graph, in []*op.Fact) ([]*op.Fact, error) {
 		b.facts[v.Name] = f
 	}
 	if err := b.graph(g); err != nil {
+		delete(r.bodies, g) // half of its facts are no facts
 		return nil, err
 	}
 	out := make([]*op.Fact, len(g.Outputs))

@@ -80,11 +80,13 @@ func commonType(a, b onnxgraph.Type) onnxgraph.Type {
 }
 
 // inferIf takes the facts of the branch that is certainly taken, else what
-// both branches share. A branch that is never taken may be wrong.
+// both branches share. A branch that is never taken may be wrong, and one that
+// is wrong is never taken: exporters write branches for inputs of other shapes.
 func inferIf(c *op.InferCtx) error {
 	condition, decided := intsOf(c.I(0))
 	decided = decided && len(condition) == 1
 	var out []*op.Fact
+	var wrong error
 	for i, attr := range []string{"then_branch", "else_branch"} {
 		g := bodyOf(c.Node, attr)
 		if g == nil {
@@ -95,8 +97,8 @@ func inferIf(c *op.InferCtx) error {
 		switch {
 		case dead:
 			continue
-		case err != nil:
-			return err
+		case err != nil: // no run can take it
+			wrong = err
 		case len(facts) != len(c.Out):
 			return c.Errorf(attr, "%d outputs, but the node has %d", len(facts), len(c.Out))
 		case out == nil:
@@ -106,6 +108,9 @@ func inferIf(c *op.InferCtx) error {
 				out[k] = known(out[k], facts[k])
 			}
 		}
+	}
+	if out == nil {
+		return wrong
 	}
 	for k, f := range out {
 		*c.Out[k] = *f

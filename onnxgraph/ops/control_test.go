@@ -117,3 +117,26 @@ func holds(typ onnxgraph.Type, v *ort.Value) error {
 	}
 	return nil
 }
+
+// TestWrongBranch: a branch whose shapes do not fit is one that no run takes;
+// where both are wrong the node is.
+func TestWrongBranch(t *testing.T) {
+	model := func(other string) *onnxgraph.Model {
+		return text.MustParse(`<ir_version: 8, opset_import: ["" : 17]> branches (bool c, float[2,3] x, float[4] w) => (y) {
+			y = If (c) <then_branch: graph = fits () => (a) { a = Transpose (x) }, else_branch: graph = other () => (b) { b = ` + other + ` }>
+		}`)
+	}
+	facts, err := infer.Run(model("Add (x, w)"), ops.Registry(), infer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := facts.Fact("y").Type.String(); got != "float[3,2]" {
+		t.Errorf("y is %s, expected float[3,2]", got)
+	}
+	m := model("Add (x, w)")
+	m.Graph.Nodes[0].Attr("then_branch").G.Nodes[0] = m.Graph.Nodes[0].Attr("else_branch").G.Nodes[0].Clone()
+	m.Graph.Nodes[0].Attr("then_branch").G.Nodes[0].Outputs = []string{"a"}
+	if _, err := infer.Run(m, ops.Registry(), infer.Options{}); err == nil || !strings.Contains(err.Error(), "do not broadcast") {
+		t.Errorf("two wrong branches: %v", err)
+	}
+}

@@ -14,7 +14,8 @@ type unrolled struct {
 	lowCalc
 	gates, hidden, steps int64
 	dirs                 int64
-	x                    string // [T,B,I]
+	x                    string   // [T,B,I]
+	live                 []string // by time step, which samples have it [1,B,1]; nil where all do
 	activations          []string
 	clip                 float64 // 0 for none
 }
@@ -36,11 +37,8 @@ func unroll(k lowCalc, gates int64, defaults []string, seq int) (*unrolled, erro
 	if u.steps < 1 || u.steps > maxUnroll {
 		return nil, k.Errorf("%d time steps; the layer is written out step by step, which is done for 1 to %d", u.steps, maxUnroll)
 	}
-	if lengths := k.I(seq); lengths != "" {
-		v, ok := k.Fact(lengths).Ints()
-		if !ok || slices.ContainsFunc(v, func(l int64) bool { return l != u.steps }) {
-			return nil, k.Errorf("sequence lengths are given, expected none or a constant of the full length")
-		}
+	if err := u.mark(k.I(seq)); err != nil {
+		return nil, err
 	}
 	for range u.dirs {
 		u.activations = append(u.activations, defaults...)
@@ -59,6 +57,42 @@ func unroll(k lowCalc, gates int64, defaults []string, seq int) (*unrolled, erro
 		}
 	}
 	return u, nil
+}
+
+// mark reads the lengths of the sequences, unless all are known to be full.
+func (u *unrolled) mark(lengths string) error {
+	if lengths == "" {
+		return nil
+	}
+	v, ok := u.Fact(lengths).Ints()
+	if ok && !slices.ContainsFunc(v, func(l int64) bool { return l != u.steps }) {
+		return nil
+	}
+	if u.Node().Domain != "" {
+		return u.Errorf("sequence lengths are given, expected none or a constant of the full length")
+	}
+	ends := u.reshape(u.cast(lengths, onnxgraph.Int64), 1, -1, 1)
+	for t := range u.steps {
+		u.live = append(u.live, u.two("Greater", ends, u.int(t)))
+	}
+	return nil
+}
+
+// carried is a state after step t: samples that have ended, or in reverse have
+// not begun, keep theirs.
+func (u *unrolled) carried(t int, after, before string) string {
+	if u.live == nil {
+		return after
+	}
+	return u.where(u.live[t], after, before)
+}
+
+// shown is what step t gives to the outside: zeros for samples that have ended.
+func (u *unrolled) shown(t int, h string) string {
+	if u.live == nil {
+		return h
+	}
+	return u.where(u.live[t], h, u.ScalarLike(h, 0))
 }
 
 // activate applies activation i of direction d to the sum that enters a gate.
@@ -206,8 +240,8 @@ func lowerRNN(k lowCalc) error {
 		h := u.initial(u.I(5), d)
 		hs := make([]string, u.steps)
 		for _, t := range u.order(d) {
-			h = u.activate(d, 0, u.add(x[t], u.matrix(h, rec)))
-			hs[t] = h
+			h = u.carried(t, u.activate(d, 0, u.add(x[t], u.matrix(h, rec))), h)
+			hs[t] = u.shown(t, h)
 		}
 		r.h, r.hT = append(r.h, hs), append(r.hT, h)
 	}
@@ -275,10 +309,11 @@ func (u *unrolled) lstmDirection(d int64, r *history) {
 		i := u.activate(d, 0, look(pre[0], c, peep[0]))
 		f := u.activate(d, 0, look(pre[2], c, peep[2]))
 		g := u.activate(d, 1, pre[3])
-		c = u.add(u.mul(f, c), u.mul(i, g))
-		o := u.activate(d, 0, look(pre[1], c, peep[1]))
-		h = u.mul(o, u.activation(d, 2, c))
-		hs[t], cs[t] = h, c
+		cell := u.add(u.mul(f, c), u.mul(i, g))
+		o := u.activate(d, 0, look(pre[1], cell, peep[1]))
+		h = u.carried(t, u.mul(o, u.activation(d, 2, cell)), h)
+		c = u.carried(t, cell, c)
+		hs[t], cs[t] = u.shown(t, h), c
 		gs[t] = u.Emit("Concat", []string{i, o, f, g}, onnxgraph.IntAttr("axis", -1))
 	}
 	r.h, r.c, r.gates = append(r.h, hs), append(r.c, cs), append(r.gates, gs)
@@ -327,8 +362,8 @@ func (u *unrolled) gruDirection(d int64, r *history) {
 			rec = u.matrix(u.mul(reset, h), recH)
 		}
 		candidate := u.activate(d, 1, u.add(in[2], rec))
-		h = u.add(candidate, u.mul(z, u.sub(h, candidate)))
-		hs[t] = h
+		h = u.carried(t, u.add(candidate, u.mul(z, u.sub(h, candidate))), h)
+		hs[t] = u.shown(t, h)
 		gs[t] = u.Emit("Concat", []string{z, reset, candidate}, onnxgraph.IntAttr("axis", -1))
 	}
 	r.h, r.gates, r.hT = append(r.h, hs), append(r.gates, gs), append(r.hT, h)

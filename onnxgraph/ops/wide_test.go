@@ -1,6 +1,7 @@
 package ops_test
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"ninox/onnxgraph"
@@ -95,6 +96,9 @@ func TestRecurrent(t *testing.T) {
 		{Op: "LSTM", Static: true, Attrs: with(h), In: in(normal(4, 2, 5), normal(1, 12, 5), normal(1, 12, 3), normal(1, 24), absent(), normal(1, 2, 3), normal(1, 2, 3)), Outputs: 3, Reason: "forward, states"},
 		{Op: "LSTM", Static: true, Attrs: with(h, dir("bidirectional")), In: in(normal(3, 2, 5), normal(2, 12, 5), normal(2, 12, 3), normal(2, 24)), Outputs: 3, Reason: "both ways"},
 		{Op: "LSTM", Static: true, Attrs: with(h), In: in(normal(3, 2, 5), normal(1, 12, 5), normal(1, 12, 3), absent(), absent(), absent(), absent(), normal(1, 9)), Reason: "peepholes"},
+		{Op: "RNN", Static: true, Attrs: with(h, dir("reverse")), In: in(normal(4, 2, 5), normal(1, 3, 5), normal(1, 3, 3), normal(1, 6), lengths(2, 4), normal(1, 2, 3)), Outputs: 2, Reason: "sequences of different length, reverse"},
+		{Op: "GRU", Static: true, Attrs: with(h, dir("bidirectional")), In: in(normal(4, 3, 5), normal(2, 9, 5), normal(2, 9, 3), normal(2, 18), lengths(4, 1, 3)), Outputs: 2, Reason: "sequences of different length"},
+		{Op: "LSTM", Static: true, Attrs: with(h, dir("bidirectional")), In: in(normal(3, 2, 5), normal(2, 12, 5), normal(2, 12, 3), normal(2, 24), lengths(3, 1), normal(2, 2, 3), normal(2, 2, 3)), Outputs: 3, Reason: "sequences of different length, states"},
 	})
 }
 
@@ -125,4 +129,13 @@ func TestQuantization(t *testing.T) {
 		{Op: "MatMulInteger", In: in(bytes([]int64{2, 2}, onnxgraph.Uint8, 1, 2, 3, 4), bytes([]int64{2, 1}, onnxgraph.Uint8, 1, 2)), Reason: "no zero points"},
 		{Op: "ConvInteger", In: in(bytes([]int64{1, 1, 2, 2}, onnxgraph.Uint8, 1, 2, 3, 4), bytes([]int64{1, 1, 2, 1}, onnxgraph.Uint8, 1, 2)), Reason: "no zero points"},
 	})
+}
+
+// lengths are those of the sequences of a batch.
+func lengths(v ...int32) optest.Arg {
+	t := &onnxgraph.Tensor{DType: onnxgraph.Int32, Dims: []int64{int64(len(v))}}
+	for _, n := range v {
+		t.Data = binary.LittleEndian.AppendUint32(t.Data, uint32(n))
+	}
+	return fixed(t)
 }

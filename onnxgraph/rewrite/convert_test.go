@@ -3,14 +3,13 @@ package rewrite_test
 import (
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"ninox/internal/testenv"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/rewrite"
+	ort "ninox/runtime"
 	"ninox/runtime/runtimetest"
 )
 
@@ -191,7 +190,7 @@ func TestConvert(t *testing.T) {
 			if c.same != nil {
 				before = c.model(21, c.same...)
 			}
-			want := execute(t, engine, before, nil, 9)
+			want := execute(t, engine, before, feed{limit: 9})
 			for _, to := range []int64{21, rewrite.Newest} {
 				m, fired, err := rewrite.Convert(old, reg, to)
 				if err != nil {
@@ -207,14 +206,14 @@ func TestConvert(t *testing.T) {
 					t.Errorf("opset is %d, and that of the original %d", m.OpsetVersion(""), old.OpsetVersion(""))
 				}
 				if c.newest == 0 || to <= c.newest {
-					sameResults(t, want, execute(t, engine, m, nil, 9))
+					sameResults(t, want, execute(t, engine, m, feed{limit: 9}))
 				}
 			}
 		})
 	}
 }
 
-func sameResults(t *testing.T, want, got map[string]*onnxgraph.Tensor) {
+func sameResults(t *testing.T, want, got map[string]*ort.Value) {
 	t.Helper()
 	if len(want) == 0 {
 		t.Error("no outputs compared")
@@ -229,11 +228,11 @@ func sameResults(t *testing.T, want, got map[string]*onnxgraph.Tensor) {
 // TestConvertModels takes every shared model that runs to newer opsets.
 func TestConvertModels(t *testing.T) {
 	engine := runtimetest.Engine(t)
-	for _, r := range runs {
-		t.Run(filepath.ToSlash(r.file), func(t *testing.T) {
-			m := read(t, testenv.Shared(t, r.file))
-			want := execute(t, engine, m, r.dims, r.limit)
-			for _, to := range []int64{rewrite.Trainable, 21, 22} {
+	for _, path := range modelFiles(t, "models") {
+		t.Run(short(path), func(t *testing.T) {
+			m, in := read(t, path), feedOf(path)
+			want := execute(t, engine, m, in)
+			for _, to := range []int64{rewrite.Trainable, 21} {
 				if to < m.OpsetVersion("") {
 					continue
 				}
@@ -244,7 +243,7 @@ func TestConvertModels(t *testing.T) {
 				if err := rewrite.Check(out, reg); err != nil {
 					t.Errorf("opset %d: %v", to, err)
 				}
-				sameResults(t, want, execute(t, engine, out, r.dims, r.limit))
+				sameResults(t, want, execute(t, engine, out, in))
 			}
 		})
 	}
