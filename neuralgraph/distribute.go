@@ -7,10 +7,11 @@ import (
 )
 
 // Packed projections are often taken apart behind a reshape: [.., 3·n] becomes
-// [.., 3, n], is transposed, and the three are picked from the new axis. Read
-// literally, queries, keys and values then share the axis n. distribute turns
-// this around for the analysis: it cuts the packed axis first, and reshapes
-// each part alone.
+// [.., 3, n], is transposed, and the three are picked from the new axis; or
+// [.., heads, 3, n], or the heads of keys and values follow those of queries:
+// [.., heads + 2, n]. Read literally, queries, keys and values then share the
+// axis n. distribute turns this around for the analysis: it cuts the packed axis
+// first, and reshapes each part alone.
 
 // views are the operators between the reshape and the picking.
 var viewOps = map[string]bool{"Transpose": true, "Unsqueeze": true, "Squeeze": true, "Identity": true}
@@ -40,43 +41,67 @@ type distribution struct {
 	names map[string]bool
 }
 
+// cutting is one reshape that splits an axis, and what picks parts of one of
+// the new axes behind it.
+type cutting struct {
+	chain   []*onnxgraph.Node // the reshape and the changes of the view behind it
+	in, out onnxgraph.Shape   // of the reshape
+	at, end int               // axis at of in becomes the axes at … end-1 of out
+	picked  int               // the one of these that is picked from
+	axis    int               // where it is in the value that is picked from
+	inner   int64             // extent of the axes behind it, up to end
+}
+
+// span is a range of indices that is picked.
+type span struct{ lo, hi int64 }
+
+// maxSpans bounds the parts that a packed axis is cut into.
+const maxSpans = 8
+
 // reshape looks at one reshape that splits an axis, and all that follows.
 func (d *distribution) reshape(n *onnxgraph.Node) bool {
-	in, out := d.a.facts.Fact(n.Input(0)).Shape(), d.a.facts.Fact(n.Output(0)).Shape()
-	at := 0
-	for at < len(in) && at < len(out) && in[at].Same(out[at]) {
-		at++
-	}
-	if at >= len(in) || at >= len(out) || !in[at].IsKnown() || !out[at].IsKnown() || out[at].Value < 2 || out[at].Value > 8 ||
-		in[at].Value%out[at].Value != 0 || len(out) <= len(in) {
+	c := cutting{in: d.a.facts.Fact(n.Input(0)).Shape(), out: d.a.facts.Fact(n.Output(0)).Shape()}
+	if !c.splits() {
 		return false
 	}
-	chain, value := []*onnxgraph.Node{n}, n.Output(0)
-	for {
+	value := n.Output(0)
+	for c.chain = []*onnxgraph.Node{n}; ; {
 		users := d.users(value)
 		if len(users) != 1 || !viewOps[users[0].OpType] || users[0].Input(0) != value {
 			break
 		}
-		chain, value = append(chain, users[0]), users[0].Output(0)
+		c.chain, value = append(c.chain, users[0]), users[0].Output(0)
 	}
-	axis := d.axisOf(value, d.a.env.lookup(n.Output(0))[at])
-	if axis < 0 || !d.picked(value, axis) {
-		return false
+	for c.picked = c.at; c.picked < c.end; c.picked++ {
+		c.inner = extent(product, wholes(c.out[c.picked+1:c.end])).Value
+		c.axis = d.axisOf(value, d.a.env.lookup(n.Output(0))[c.picked])
+		if c.axis < 0 || c.inner < 2 {
+			continue
+		}
+		if spans := d.spans(value, c.axis); len(spans) > 1 {
+			return d.part(&c, value, spans)
+		}
 	}
-	shape, ok := partShape(in, out, at)
-	if !ok {
-		return false
-	}
-	parts := int(out[at].Value)
-	values := make([]string, parts)
-	var nodes []*onnxgraph.Node
-	for i := range parts {
-		values[i] = d.part(chain, &nodes, shape, at, i, in[at].Value/out[at].Value)
-	}
-	d.insert(chain[len(chain)-1], nodes)
-	d.repick(value, axis, values)
-	return true
+	return false
 }
+
+// splits finds the axis that is split.
+func (c *cutting) splits() bool {
+	for c.at < len(c.in) && c.at < len(c.out) && c.in[c.at].Same(c.out[c.at]) {
+		c.at++
+	}
+	if c.at >= len(c.in) || !c.in[c.at].IsKnown() {
+		return false
+	}
+	n := int64(1)
+	for c.end = c.at; c.end < len(c.out) && c.out[c.end].IsKnown() && n < c.in[c.at].Value; c.end++ {
+		n *= c.out[c.end].Value
+	}
+	return n == c.in[c.at].Value && c.end-c.at > 1
+}
+
+// wholes are atoms of the given extents, for extent.
+func wholes(dims onnxgraph.Shape) []*class { return new(space).atoms(dims) }
 
 // users are the nodes that read a value's content.
 func (d *distribution) users(value string) []*onnxgraph.Node {
@@ -104,51 +129,87 @@ func (d *distribution) axisOf(value string, c *class) int {
 	return found
 }
 
-// picked says whether all users take single indices of the axis.
-func (d *distribution) picked(value string, axis int) bool {
-	users := d.users(value)
-	rank := d.a.facts.Fact(value).Rank()
-	for _, n := range users {
-		at := int(n.Int("axis", 0))
-		if at < 0 {
-			at += rank
+// spans lists the different ranges of the axis that the users of a value pick;
+// nil where some user does something else, or ranges overlap.
+func (d *distribution) spans(value string, axis int) []span {
+	var out []span
+	for _, n := range d.users(value) {
+		picks := d.picks(n, value, axis)
+		if picks == nil {
+			return nil
 		}
-		if at != axis || n.Input(0) != value || n.Domain != "" {
-			return false
-		}
-		switch n.OpType {
-		case "Gather":
-			if idx, ok := d.a.facts.Fact(n.Input(1)).Ints(); !ok || len(idx) != 1 {
-				return false
+		for _, p := range picks {
+			if slices.Contains(out, p) {
+				continue
 			}
-		case "Split":
-			for _, out := range n.Outputs {
-				if s := d.a.facts.Fact(out).Shape(); len(s) <= axis || s[axis] != onnxgraph.Known(1) {
-					return false
-				}
+			if len(out) == maxSpans || slices.ContainsFunc(out, func(q span) bool { return p.lo < q.hi && q.lo < p.hi }) {
+				return nil
 			}
-		default:
-			return false
+			out = append(out, p)
 		}
 	}
-	return len(users) > 0
+	return out
 }
 
-// partShape is the shape of one part behind the reshape: 0 copies an extent.
-func partShape(in, out onnxgraph.Shape, at int) ([]int64, bool) {
-	shape, free := make([]int64, len(out)), 0
-	for i, d := range out {
-		switch {
-		case i == at:
-			shape[i] = 1
-		case i < at:
-			shape[i] = 0
-		case d.IsKnown():
-			shape[i] = d.Value
-		default:
-			shape[i] = -1
+// picks are the ranges of the axis that a node gives, by output.
+func (d *distribution) picks(n *onnxgraph.Node, value string, axis int) []span {
+	shape := d.a.facts.Fact(value).Shape()
+	whole := shape[axis].Value
+	if n.Input(0) != value || n.Domain != "" || slices.Contains(n.Inputs[1:], value) {
+		return nil
+	}
+	ints := func(i int) []int64 {
+		v, _ := d.a.facts.Fact(n.Input(i)).Ints()
+		return v
+	}
+	norm := func(i, size int64) int64 {
+		if i < 0 {
+			i += size
+		}
+		return min(max(i, 0), size)
+	}
+	switch n.OpType {
+	case "Gather":
+		if i := ints(1); len(i) == 1 && norm(n.Int("axis", 0), int64(len(shape))) == int64(axis) {
+			at := norm(i[0], whole)
+			return []span{{at, at + 1}}
+		}
+	case "Split":
+		if norm(n.Int("axis", 0), int64(len(shape))) != int64(axis) {
+			return nil
+		}
+		var out []span
+		at := int64(0)
+		for _, o := range n.Outputs {
+			s := d.a.facts.Fact(o).Shape()
+			if len(s) <= axis || !s[axis].IsKnown() {
+				return nil
+			}
+			out = append(out, span{at, at + s[axis].Value})
+			at += s[axis].Value
+		}
+		return out
+	case "Slice":
+		lo, hi, axes, steps := ints(1), ints(2), ints(3), ints(4)
+		if len(lo) == 1 && len(hi) == 1 && len(axes) == 1 && norm(axes[0], int64(len(shape))) == int64(axis) && (n.Input(4) == "" || slices.Equal(steps, []int64{1})) {
+			if s := (span{norm(lo[0], whole), norm(hi[0], whole)}); s.lo < s.hi {
+				return []span{s}
+			}
+		}
+	}
+	return nil
+}
+
+// target is a shape for Reshape with the axes at … end-1 replaced: 0 copies an
+// extent, and one that is not known follows from the others.
+func (c *cutting) target(middle ...int64) ([]int64, bool) {
+	shape, free := make([]int64, c.at), 0
+	shape = append(shape, middle...)
+	for _, d := range c.out[c.end:] {
+		if !d.IsKnown() {
 			free++
 		}
+		shape = append(shape, d.Value)
 	}
 	return shape, free <= 1
 }
@@ -167,23 +228,53 @@ func (d *distribution) constant(base string, v ...int64) string {
 	return t.Name
 }
 
-// part writes the nodes of one part and returns its value.
-func (d *distribution) part(chain []*onnxgraph.Node, nodes *[]*onnxgraph.Node, shape []int64, axis, i int, size int64) string {
-	lo := int64(i) * size
-	base := chain[0].Output(0)
-	value := d.fresh(base + "/part")
-	*nodes = append(*nodes, &onnxgraph.Node{Name: value, OpType: "Slice", Outputs: []string{value}, Inputs: []string{
-		chain[0].Input(0), d.constant(base+"/lo", lo), d.constant(base+"/hi", lo+size), d.constant(base+"/axis", int64(axis))}})
-	for k, n := range chain {
-		c := n.Clone()
-		c.Inputs[0] = value
-		if k == 0 {
-			c.Inputs[1] = d.constant(base+"/shape", shape...)
-			c.Attrs = nil
+// part writes the nodes of every part and lets the users of the value read them.
+func (d *distribution) part(c *cutting, value string, spans []span) bool {
+	if _, ok := c.target(); !ok {
+		return false
+	}
+	parts := map[span]string{}
+	var nodes []*onnxgraph.Node
+	for _, s := range spans {
+		parts[s] = d.one(c, s, &nodes)
+	}
+	d.insert(c.chain[len(c.chain)-1], nodes)
+	d.repick(c, value, parts)
+	return true
+}
+
+// one writes the nodes of one part: the packed axis, or where the picked axis is
+// not its first factor, that and all behind it, is cut; then comes the chain.
+func (d *distribution) one(c *cutting, s span, nodes *[]*onnxgraph.Node) string {
+	base := c.chain[0].Output(0)
+	emit := func(op, name string, inputs ...string) string {
+		value := d.fresh(name + "/part")
+		*nodes = append(*nodes, &onnxgraph.Node{Name: value, OpType: op, Inputs: inputs, Outputs: []string{value}})
+		return value
+	}
+	value := c.chain[0].Input(0)
+	var outer, inner []int64
+	for i, x := range c.out[c.at:c.end] {
+		switch i += c.at; {
+		case i < c.picked:
+			outer = append(outer, x.Value)
+		case i > c.picked:
+			inner = append(inner, x.Value)
 		}
+	}
+	if len(outer) > 0 {
+		shape, _ := c.target(append(slices.Clone(outer), c.out[c.picked].Value*c.inner)...)
+		value = emit("Reshape", base, value, d.constant(base+"/shape", shape...))
+	}
+	value = emit("Slice", base, value, d.constant(base+"/lo", s.lo*c.inner), d.constant(base+"/hi", s.hi*c.inner), d.constant(base+"/axis", int64(c.picked)))
+	shape, _ := c.target(append(append(outer, s.hi-s.lo), inner...)...)
+	value = emit("Reshape", base, value, d.constant(base+"/shape", shape...))
+	for _, n := range c.chain[1:] {
+		m := n.Clone()
+		m.Inputs[0] = value
 		value = d.fresh(n.Output(0) + "/part")
-		c.Name, c.Outputs = value, []string{value}
-		*nodes = append(*nodes, c)
+		m.Name, m.Outputs = value, []string{value}
+		*nodes = append(*nodes, m)
 	}
 	return value
 }
@@ -195,40 +286,29 @@ func (d *distribution) insert(after *onnxgraph.Node, nodes []*onnxgraph.Node) {
 }
 
 // repick lets the users of the packed value read the parts.
-func (d *distribution) repick(value string, axis int, parts []string) {
-	zero := ""
-	for k, n := range d.g.Nodes {
-		if n.Input(0) != value {
+func (d *distribution) repick(c *cutting, value string, parts map[span]string) {
+	var nodes []*onnxgraph.Node
+	for _, n := range d.g.Nodes {
+		if n.Input(0) != value || n.OpType == "Shape" || n.OpType == "Size" {
+			nodes = append(nodes, n)
 			continue
 		}
-		switch n.OpType {
-		case "Gather":
-			idx, _ := d.a.facts.Fact(n.Input(1)).Ints()
-			i := idx[0]
-			if i < 0 {
-				i += int64(len(parts))
+		picks := d.picks(n, value, c.axis)
+		if n.OpType == "Gather" {
+			rank := d.a.facts.Fact(n.Input(1)).Rank()
+			t := onnxgraph.Int64s(d.fresh(value+"/first"), dimsOf(rank), []int64{0})
+			d.g.Initializers = append(d.g.Initializers, t)
+			n.Inputs = []string{parts[picks[0]], t.Name}
+			nodes = append(nodes, n)
+			continue
+		}
+		for i, out := range n.Outputs {
+			if out != "" {
+				nodes = append(nodes, &onnxgraph.Node{Name: out, OpType: "Identity", Inputs: []string{parts[picks[i]]}, Outputs: []string{out}})
 			}
-			if i < 0 || i >= int64(len(parts)) {
-				continue
-			}
-			if zero == "" || d.a.facts.Fact(n.Input(1)).Rank() != 0 {
-				t := onnxgraph.Int64s(d.fresh(value+"/first"), dimsOf(d.a.facts.Fact(n.Input(1)).Rank()), []int64{0})
-				d.g.Initializers = append(d.g.Initializers, t)
-				zero = t.Name
-			}
-			n.Inputs = []string{parts[i], zero}
-		case "Split":
-			for i, out := range n.Outputs {
-				id := &onnxgraph.Node{Name: out, OpType: "Identity", Inputs: []string{parts[i]}, Outputs: []string{out}}
-				if i == 0 {
-					d.g.Nodes[k] = id
-				} else {
-					d.g.Nodes = slices.Insert(d.g.Nodes, k+i, id)
-				}
-			}
-			return // a split is the only user that takes all parts
 		}
 	}
+	d.g.Nodes = nodes
 }
 
 func dimsOf(rank int) []int64 {

@@ -1,6 +1,8 @@
 package neuralgraph
 
 import (
+	"slices"
+
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
 )
@@ -22,6 +24,7 @@ type fine struct {
 	sinks     map[*onnxgraph.Node]bool
 	tables    map[string]bool   // values of Graph.tables: several layers may share one
 	origin    map[string]string // the value in which a value's set of neurons came to be
+	taken     map[string]bool   // parts of a layer that a combination with another part belongs to
 	residuals []residual
 	products  []dataProduct
 	lifts     []lift
@@ -53,7 +56,7 @@ type dataProduct struct {
 // refine runs the fine propagation. neuron says which classes of the coarse
 // space are neurons.
 func (a *analysis) refine(sinks map[*onnxgraph.Node]bool, depthwise map[*onnxgraph.Node]int, tables map[string]bool) (*fine, error) {
-	f := &fine{analysis: a, depthwise: depthwise, tables: tables, space: &space{}, instances: map[instanceKey]*env{}, sinks: sinks, origin: map[string]string{}, aliases: map[*class]*class{}, sources: map[*class]*class{}}
+	f := &fine{analysis: a, depthwise: depthwise, tables: tables, space: &space{}, instances: map[instanceKey]*env{}, sinks: sinks, origin: map[string]string{}, taken: map[string]bool{}, aliases: map[*class]*class{}, sources: map[*class]*class{}}
 	f.env = newEnv(nil, a.facts)
 	for _, v := range a.model.Graph.Inputs {
 		if a.constant[v.Name] {
@@ -247,25 +250,35 @@ func (f *fine) join(fl *flow) bool {
 		return false
 	}
 	axes := f.neuronAxes(n.Output(0), rank)
-	var carriers []int // data inputs with neurons on them
+	var carriers, others []int // data inputs with neurons on them, and the rest
 	for i, in := range n.Inputs {
-		if in == "" {
-			continue
-		}
-		if f.byData[in] && f.carries(fl, i, axes) {
+		switch {
+		case in == "":
+		case f.byData[in] && f.carries(fl, i, axes):
 			carriers = append(carriers, i)
-			continue
+		default:
+			others = append(others, i)
 		}
-		if f.tables[in] {
+	}
+	for _, i := range others {
+		if len(carriers) > 0 && f.tabular(n, i) {
 			f.linkInput(fl, i, axes)
-			continue
+		} else {
+			f.linkInput(fl, i, nil)
 		}
-		f.linkInput(fl, i, nil)
 	}
 	if len(carriers) == 0 {
 		return false
 	}
 	return f.merge(fl, carriers, axes)
+}
+
+// tabular says whether an input is a table that several sets of neurons may be
+// combined with, such as the cosines that turn the queries and keys of all
+// layers, or a bias of relative positions: it ties none of them to another.
+func (f *fine) tabular(n *onnxgraph.Node, input int) bool {
+	in := n.Inputs[input]
+	return f.tables[in] || !f.constant[in] && !f.byData[in] && !f.fresh(in, n)
 }
 
 // neuronAxes says which axes of a value, counted from the right, are neurons.
@@ -319,6 +332,9 @@ func (f *fine) merge(fl *flow, carriers []int, axes []bool) bool {
 			distinct = append(distinct, i)
 		}
 	}
+	if i, ok := f.turned(n, distinct); ok {
+		distinct = []int{i}
+	}
 	if len(distinct) == 1 {
 		f.linkInput(fl, distinct[0], nil)
 		return false
@@ -334,6 +350,31 @@ func (f *fine) merge(fl *flow, carriers []int, axes []bool) bool {
 	return true
 }
 
+// turned says which input a combination of parts of one layer belongs to, where
+// all of the parts go into other combinations, too: a rotary embedding combines
+// each half of a head with the other. Each combination takes the next part that
+// none has taken.
+func (f *fine) turned(n *onnxgraph.Node, inputs []int) (int, bool) {
+	origin := func(i int) string { return f.origin[n.Inputs[i]] }
+	owner := -1
+	for k, i := range inputs {
+		cut, first := f.producer[origin(i)], f.producer[origin(inputs[0])]
+		switch {
+		case cut == nil || first == nil || cut.OpType != "Slice" && cut.OpType != "Split" || cut.Input(0) != first.Input(0):
+			return 0, false
+		case k > 0 && origin(i) == origin(inputs[0]) || f.fresh(n.Inputs[i], n):
+			return 0, false
+		case owner < 0 && !f.taken[origin(i)]:
+			owner = i
+		}
+	}
+	if len(inputs) < 2 || owner < 0 {
+		return 0, false
+	}
+	f.taken[origin(owner)] = true
+	return owner, true
+}
+
 // pick lists the neuron axes of a value.
 func (f *fine) pick(axes []*class, neuron []bool) []*class {
 	var out []*class
@@ -346,23 +387,22 @@ func (f *fine) pick(axes []*class, neuron []bool) []*class {
 }
 
 // related says whether two inputs hold the same neurons, in the same or in
-// another order.
+// another order: along every axis that both have, some are the same.
 func (f *fine) related(fl *flow, i, j int, axes []bool) bool {
-	x, y := f.pick(fl.inAxes[i], axes), f.pick(fl.inAxes[j], axes)
-	seen := map[*class]bool{}
-	for _, c := range x {
-		for _, l := range leaves(c) {
-			seen[l] = true
+	x, y := fl.inAxes[i], fl.inAxes[j]
+	found := false
+	for k := 1; k <= min(len(x), len(y), len(axes)); k++ {
+		a, b := x[len(x)-k], y[len(y)-k]
+		if !axes[k-1] || isOne(find(a).dim) || isOne(find(b).dim) {
+			continue
 		}
-	}
-	for _, c := range y {
-		for _, l := range leaves(c) {
-			if seen[l] && !isOne(l.dim) {
-				return true
-			}
+		shared := slices.ContainsFunc(leaves(a), func(c *class) bool { return !isOne(c.dim) && hasClass(leaves(b), c) })
+		if !shared {
+			return false
 		}
+		found = true
 	}
-	return false
+	return found
 }
 
 // fresh says whether the neurons of a value reach anything (a layer, another

@@ -1,5 +1,7 @@
 package neuralgraph
 
+import "strconv"
+
 // Rotary embeddings cut the neurons of a head into halves, or into pairs, but no
 // layer ever sees a half alone. Such a concatenation is one atom of a
 // layer: a unit.
@@ -19,6 +21,34 @@ func (f *fine) formUnits(axes []*class) {
 		}
 		c.unit = whole
 	}
+	f.gatherUnits()
+}
+
+// gatherUnits makes concatenations elsewhere, of the same atoms in the same
+// order, members of their unit: halves that were put together again.
+func (f *fine) gatherUnits() {
+	units := map[string]*class{}
+	for _, c := range f.space.classes {
+		if key := partsKey(c); c.unit && units[key] == nil {
+			units[key] = c
+		}
+	}
+	for _, c := range f.space.classes {
+		if c.parent != nil || c.kind != concat {
+			continue
+		}
+		if u := units[partsKey(c)]; u != nil && u != c {
+			absorb(u, c)
+		}
+	}
+}
+
+func partsKey(c *class) string {
+	key := ""
+	for _, p := range c.parts {
+		key += strconv.Itoa(find(p).id) + " "
+	}
+	return key
 }
 
 func countAtoms(c *class, total map[*class]int, within map[*class][]int) {
