@@ -58,50 +58,40 @@ func grow[T any](d *decoder, n int) error {
 	return nil
 }
 
-// list makes room for the occurrences of a field.
-func list[T any](d *decoder, message []byte, key uint64) ([]T, error) {
-	n := countFields(message, key)
-	if n == 0 {
-		return nil, nil
-	}
-	if err := grow[T](d, n); err != nil {
-		return nil, err
-	}
-	return make([]T, 0, n), nil
-}
-
-// push appends to a list, which gets room for all occurrences of the field with
-// the first one.
-func push[T any](d *decoder, to *[]T, message []byte, key uint64, v T) (err error) {
-	if *to == nil {
-		if *to, err = list[T](d, message, key); err != nil {
+// push appends to a list the value of the field on which s stands. The first
+// one makes room for those that follow it at once, as nearly all do.
+func push[T any](d *decoder, to *[]T, s *scanner, v T) error {
+	if len(*to) == cap(*to) {
+		n := 1 + s.alike() + 2*len(*to)
+		if err := grow[T](d, n); err != nil {
 			return err
 		}
+		*to = append(make([]T, 0, n), *to...)
 	}
 	*to = append(*to, v)
 	return nil
 }
 
 // texts and entries push one more string or property.
-func (d *decoder) texts(to *[]string, message []byte, s *scanner) error {
-	return push(d, to, message, s.key, d.names.text(s.body))
+func (d *decoder) texts(to *[]string, s *scanner) error {
+	return push(d, to, s, d.names.text(s.body))
 }
 
-func (d *decoder) entries(to *[]KeyValue, message []byte, s *scanner) error {
+func (d *decoder) entries(to *[]KeyValue, s *scanner) error {
 	kv, err := d.entry(s.body)
 	if err != nil {
 		return err
 	}
-	return push(d, to, message, s.key, kv)
+	return push(d, to, s, kv)
 }
 
 // all pushes one more message.
-func all[T any](d *decoder, to *[]*T, message []byte, s *scanner, read func([]byte) (*T, error)) error {
+func all[T any](d *decoder, to *[]*T, s *scanner, read func([]byte) (*T, error)) error {
 	v, err := read(s.body)
 	if err != nil {
 		return err
 	}
-	return push(d, to, message, s.key, v)
+	return push(d, to, s, v)
 }
 
 // text reads a singular string; an empty one is kept as it stands.
@@ -149,16 +139,16 @@ func (d *decoder) model(b []byte) (*Model, error) {
 		case modelDoc:
 			d.text(&m.Doc, &s, &k)
 		case modelOpset:
-			err = d.opset(&m.Opsets, &m.spelling.opsets, b, &s)
+			err = d.opset(&m.Opsets, &m.spelling.opsets, &s)
 		case modelMetadata:
-			err = d.entries(&m.Metadata, b, &s)
+			err = d.entries(&m.Metadata, &s)
 		case modelGraph:
 			if m.Graph != nil {
 				return nil, errTwice("graph")
 			}
 			m.Graph, err = d.graph(s.body)
 		case modelFunction:
-			err = all(d, &m.Functions, b, &s, d.function)
+			err = all(d, &m.Functions, &s, d.function)
 		default:
 			k.add(&s)
 		}
@@ -174,7 +164,7 @@ func (d *decoder) model(b []byte) (*Model, error) {
 // Protobuf would merge the two; no writer makes such files.
 func errTwice(what string) error { return fmt.Errorf("%s occurs twice", what) }
 
-func (d *decoder) opset(to *[]Opset, spelt *map[Opset][]byte, message []byte, at *scanner) error {
+func (d *decoder) opset(to *[]Opset, spelt *map[Opset][]byte, at *scanner) error {
 	var o Opset
 	var k keeper
 	hasVersion := false
@@ -201,7 +191,7 @@ func (d *decoder) opset(to *[]Opset, spelt *map[Opset][]byte, message []byte, at
 	if s.err != nil {
 		return s.err
 	}
-	return push(d, to, message, at.key, o)
+	return push(d, to, at, o)
 }
 
 // entry reads a StringStringEntryProto.
@@ -257,21 +247,21 @@ func (d *decoder) graphFields(g *Graph, b []byte) error {
 		case graphDoc:
 			d.text(&g.Doc, &s, &k)
 		case graphMetadata:
-			err = d.entries(&g.Metadata, b, &s)
+			err = d.entries(&g.Metadata, &s)
 		case graphNode:
-			err = all(d, &g.Nodes, b, &s, d.node)
+			err = all(d, &g.Nodes, &s, d.node)
 		case graphInput:
-			err = all(d, &g.Inputs, b, &s, d.value)
+			err = all(d, &g.Inputs, &s, d.value)
 		case graphOutput:
-			err = all(d, &g.Outputs, b, &s, d.value)
+			err = all(d, &g.Outputs, &s, d.value)
 		case graphValueInfo:
-			err = all(d, &g.ValueInfo, b, &s, d.value)
+			err = all(d, &g.ValueInfo, &s, d.value)
 		case graphInitializer:
-			if err = all(d, &g.Initializers, b, &s, d.tensor); err != nil {
+			if err = all(d, &g.Initializers, &s, d.tensor); err != nil {
 				return fmt.Errorf("initializer %w", err)
 			}
 		case graphSparse:
-			if err = all(d, &g.Sparse, b, &s, d.sparse); err != nil {
+			if err = all(d, &g.Sparse, &s, d.sparse); err != nil {
 				return fmt.Errorf("sparse initializer: %w", err)
 			}
 		default:
@@ -300,9 +290,9 @@ func (d *decoder) nodeFields(n *Node, b []byte) error {
 		var err error
 		switch s.key {
 		case nodeInput:
-			err = d.texts(&n.Inputs, b, &s)
+			err = d.texts(&n.Inputs, &s)
 		case nodeOutput:
-			err = d.texts(&n.Outputs, b, &s)
+			err = d.texts(&n.Outputs, &s)
 		case nodeName:
 			d.text(&n.Name, &s, &k)
 		case nodeOpType:
@@ -314,9 +304,9 @@ func (d *decoder) nodeFields(n *Node, b []byte) error {
 		case nodeDoc:
 			d.text(&n.Doc, &s, &k)
 		case nodeMetadata:
-			err = d.entries(&n.Metadata, b, &s)
+			err = d.entries(&n.Metadata, &s)
 		case nodeAttribute:
-			if err = all(d, &n.Attrs, b, &s, d.attribute); err != nil && !isWireError(err) { // the operator may come after its attributes
+			if err = all(d, &n.Attrs, &s, d.attribute); err != nil && !isWireError(err) { // the operator may come after its attributes
 				return d.inNode(n, b, err)
 			}
 		default:
@@ -364,7 +354,7 @@ func (d *decoder) valueFields(v *Value, b []byte) error {
 		case valueDoc:
 			d.text(&v.Doc, &s, &k)
 		case valueMetadata:
-			err = d.entries(&v.Metadata, b, &s)
+			err = d.entries(&v.Metadata, &s)
 		case valueType:
 			if v.Type.says() {
 				return errTwice("its type")
@@ -413,21 +403,21 @@ func (d *decoder) functionFields(f *Function, b []byte) error {
 		case functionDoc:
 			d.text(&f.Doc, &s, &k)
 		case functionInput:
-			err = d.texts(&f.Inputs, b, &s)
+			err = d.texts(&f.Inputs, &s)
 		case functionOutput:
-			err = d.texts(&f.Outputs, b, &s)
+			err = d.texts(&f.Outputs, &s)
 		case functionAttribute:
-			err = d.texts(&f.Attrs, b, &s)
+			err = d.texts(&f.Attrs, &s)
 		case functionNode:
-			err = all(d, &f.Nodes, b, &s, d.node)
+			err = all(d, &f.Nodes, &s, d.node)
 		case functionOpset:
-			err = d.opset(&f.Opsets, &f.spelling.opsets, b, &s)
+			err = d.opset(&f.Opsets, &f.spelling.opsets, &s)
 		case functionValueInfo:
-			err = all(d, &f.ValueInfo, b, &s, d.value)
+			err = all(d, &f.ValueInfo, &s, d.value)
 		case functionMetadata:
-			err = d.entries(&f.Metadata, b, &s)
+			err = d.entries(&f.Metadata, &s)
 		case functionDefault:
-			err = all(d, &f.Defaults, b, &s, d.attribute)
+			err = all(d, &f.Defaults, &s, d.attribute)
 		default:
 			k.add(&s)
 		}
@@ -481,7 +471,7 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 		case attrInts, attrInts&^7 | wireBytes:
 			ints = joinNumbers(ints, &s)
 		case attrStrings:
-			err = push(d, &a.Strings, b, s.key, d.names.bytes(s.body))
+			err = push(d, &a.Strings, &s, d.names.bytes(s.body))
 		case attrTensor:
 			if a.T != nil {
 				return errTwice("its tensor")
@@ -503,13 +493,13 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 			}
 			a.TP, err = d.newType(s.body)
 		case attrTensors:
-			err = all(d, &a.Tensors, b, &s, d.tensor)
+			err = all(d, &a.Tensors, &s, d.tensor)
 		case attrGraphs:
-			err = all(d, &a.Graphs, b, &s, d.graph)
+			err = all(d, &a.Graphs, &s, d.graph)
 		case attrSparses:
-			err = all(d, &a.Sparses, b, &s, d.sparse)
+			err = all(d, &a.Sparses, &s, d.sparse)
 		case attrTypes:
-			err = all(d, &a.Types, b, &s, d.newType)
+			err = all(d, &a.Types, &s, d.newType)
 		default:
 			k.add(&s)
 		}
@@ -719,14 +709,7 @@ func (d *decoder) typeFields(t *Type, b []byte) (odd bool, err error) {
 }
 
 func (d *decoder) shape(b []byte) (shape Shape, odd bool, err error) {
-	dims, err := list[Dim](d, b, shapeDim)
-	if err != nil {
-		return nil, false, err
-	}
-	shape = Shape(dims)
-	if shape == nil {
-		shape = Shape{}
-	}
+	dims := []Dim{}
 	s := scanner{rest: b}
 	for s.next() {
 		if s.key != shapeDim {
@@ -738,9 +721,11 @@ func (d *decoder) shape(b []byte) (shape Shape, odd bool, err error) {
 			return nil, false, err
 		}
 		odd = odd || more
-		shape = append(shape, dim)
+		if err := push(d, &dims, &s, dim); err != nil {
+			return nil, false, err
+		}
 	}
-	return shape, odd, s.err
+	return dims, odd, s.err
 }
 
 // dim reads one extent. Exporters write -1 for "unknown" on graph inputs.
@@ -841,7 +826,7 @@ func (d *decoder) tensorFields(t *Tensor, b []byte) error {
 		case s.key == tensorDoc:
 			d.text(&t.Doc, &s, &k)
 		case s.key == tensorMetadata:
-			err = d.entries(&t.Metadata, b, &s)
+			err = d.entries(&t.Metadata, &s)
 		case s.key == tensorDType:
 		case s.key == tensorLocation && s.num == externalLocation:
 		case s.key == tensorDims || s.key == tensorDims&^7|wireBytes:
@@ -849,9 +834,9 @@ func (d *decoder) tensorFields(t *Tensor, b []byte) error {
 		case s.key>>3 != carrier>>3:
 			k.add(&s)
 		case carrier == tensorExternalData && s.key == carrier:
-			err = push(d, &external, b, s.key, s.body)
+			err = push(d, &external, &s, s.body)
 		case carrier == tensorStringData && s.key == carrier:
-			err = push(d, &t.Strings, b, s.key, s.body)
+			err = push(d, &t.Strings, &s, s.body)
 		case carrier == tensorRawData && s.key == carrier:
 			t.Data = s.body
 		case typed && (s.key&7 == t.DType.typedWire() || s.key == carrier):

@@ -85,13 +85,10 @@ func uvarint(b []byte) (v uint64, n int) {
 	return v, n
 }
 
-// countFields counts the occurrences of a field, to size the list before it
-// is filled. Faults are left to the scan proper.
-func countFields(b []byte, key uint64) (n int) {
-	for s := (scanner{rest: b}); s.next(); {
-		if s.key == key {
-			n++
-		}
+// alike counts the fields behind the present one that have the same key.
+func (s *scanner) alike() (n int) {
+	for ahead := (scanner{rest: s.rest}); ahead.next() && ahead.key == s.key; {
+		n++
 	}
 	return n
 }

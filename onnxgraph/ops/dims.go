@@ -239,6 +239,28 @@ func both(a, b onnxgraph.Dim) (poly, poly, bool) {
 	return p, q, ok && ok2 && len(p)*len(q) <= maxTerms*maxTerms
 }
 
+// single says whether a dim is one term for certain: a number of ordinary size
+// or a product of plain names.
+func single(d onnxgraph.Dim) bool {
+	if d.IsKnown() {
+		return d.Value > 0 && d.Value <= math.MaxInt32
+	}
+	return d.Symbol != "" && len(d.Symbol) <= maxSymbol/2 && !strings.ContainsAny(d.Symbol, " (")
+}
+
+// term is a monomial with its coefficient as a dim, as poly.dim gives it.
+func term(mono string, coefficient int64) onnxgraph.Dim {
+	switch {
+	case coefficient == 0 || mono == "" && coefficient >= 0:
+		return onnxgraph.Known(coefficient)
+	case mono == "":
+		return onnxgraph.UnknownDim()
+	case coefficient == 1:
+		return bounded(mono)
+	}
+	return bounded(strconv.FormatInt(coefficient, 10) + "*" + mono)
+}
+
 func addDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 	switch zero := onnxgraph.Known(0); {
 	case a == zero:
@@ -277,6 +299,8 @@ func mulDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 		return onnxgraph.UnknownDim() // no tensor is so large
 	case a.IsKnown() && b.IsKnown():
 		return onnxgraph.Known(a.Value * b.Value)
+	case single(a) && single(b): // the same as below, in a fraction of the time
+		return term(monomial(a.String() + "*" + b.String()))
 	}
 	if p, q, ok := both(a, b); ok {
 		return p.times(q).dim()
@@ -306,6 +330,18 @@ func floorDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 func divDims(a, b onnxgraph.Dim) onnxgraph.Dim {
 	if b == onnxgraph.Known(1) {
 		return a
+	}
+	if single(a) && single(b) && b != onnxgraph.Known(0) {
+		m, c := monomial(a.String())
+		n, d := monomial(b.String())
+		rest, ok := without(m, n)
+		if c == 0 && d != 0 {
+			return onnxgraph.Known(0)
+		}
+		if !ok || d == 0 || c%d != 0 {
+			return onnxgraph.UnknownDim()
+		}
+		return term(rest, c/d)
 	}
 	if p, q, ok := both(a, b); ok && b != onnxgraph.Known(0) {
 		if exact, ok := p.over(q); ok {

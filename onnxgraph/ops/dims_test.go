@@ -61,3 +61,38 @@ func TestDimsStayBounded(t *testing.T) {
 		t.Errorf("a symbol of %d bytes", len(deep.Symbol))
 	}
 }
+
+// Products and quotients of single terms take a shorter way than those of
+// polynomials; both ways give the same.
+func TestSingleTerms(t *testing.T) {
+	dims := []onnxgraph.Dim{onnxgraph.Known(1), onnxgraph.Known(6), onnxgraph.Known(1 << 30), onnxgraph.Known(1 << 40)}
+	for _, s := range []string{"n", "seq-len", "2*n", "b*a", "a*b", "-3*x", "0*x", "4*a*b*c", "12", " n", "a*", "a + b", "floor((a)/(2))"} {
+		dims = append(dims, onnxgraph.Sym(s))
+	}
+	shorter := 0
+	for _, a := range dims {
+		for _, b := range dims {
+			p, ok := polyOf(a)
+			q, ok2 := polyOf(b)
+			if !ok || !ok2 || a.Value == 1 || b.Value == 1 || a.IsKnown() && b.IsKnown() {
+				continue
+			}
+			if single(a) && single(b) {
+				shorter++
+			}
+			if got, want := mulDims(a, b), p.times(q).dim(); got != want {
+				t.Errorf("%s × %s is %s, expected %s", a, b, got, want)
+			}
+			want := onnxgraph.UnknownDim()
+			if exact, ok := p.over(q); ok {
+				want = exact.dim()
+			}
+			if got := divDims(a, b); got != want {
+				t.Errorf("%s / %s is %s, expected %s", a, b, got, want)
+			}
+		}
+	}
+	if shorter < 50 {
+		t.Errorf("only %d pairs took the shorter way", shorter)
+	}
+}
