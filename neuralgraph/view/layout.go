@@ -2,6 +2,7 @@ package view
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -254,6 +255,7 @@ func (a *arranger) compose(b *block) {
 	rows := b.rows()
 	order(rows)
 	align(rows)
+	straighten(rows)
 	left, right := 0.0, 0.0
 	for i, r := range rows {
 		for j, v := range r {
@@ -504,6 +506,72 @@ func align(rows [][]*vertex) {
 		for k := len(rows) - 2; k >= 0; k-- {
 			spread(rows[k], up)
 		}
+	}
+}
+
+// straighten puts chains, of which every link is the only one of both its ends,
+// on vertical lines, as far as the neighbours in their rows leave room.
+func straighten(rows [][]*vertex) {
+	at := map[*vertex]int{}
+	for _, r := range rows {
+		for i, v := range r {
+			at[v] = i
+		}
+	}
+	done := map[*vertex]bool{}
+	for _, r := range rows {
+		for _, v := range r {
+			if done[v] {
+				continue
+			}
+			s := straight{low: math.Inf(-1), high: math.Inf(1)}
+			for offset := 0.0; ; {
+				done[v] = true
+				s.take(v, rows[v.row], at[v], offset)
+				if len(v.down) != 1 || len(v.down[0].to.up) != 1 || done[v.down[0].to] {
+					break
+				}
+				offset += v.down[0].dx - v.down[0].far
+				v = v.down[0].to
+			}
+			s.set()
+		}
+	}
+}
+
+// straight is a part of a chain that has room on one vertical line, between low
+// and high.
+type straight struct {
+	part      []*vertex
+	offset    []float64 // of the vertices from the line
+	low, high float64
+	sum       float64
+}
+
+// take adds a vertex, the i-th of its row, and begins anew where it has no room.
+func (s *straight) take(v *vertex, row []*vertex, i int, offset float64) {
+	low, high := math.Inf(-1), math.Inf(1)
+	if i > 0 {
+		low = row[i-1].x + (row[i-1].w+v.w)/2 + gapX - offset
+	}
+	if i+1 < len(row) {
+		high = row[i+1].x - (row[i+1].w+v.w)/2 - gapX - offset
+	}
+	if max(low, s.low) > min(high, s.high) {
+		s.set()
+		*s = straight{low: low, high: high}
+	}
+	s.low, s.high = max(low, s.low), min(high, s.high)
+	s.part, s.offset, s.sum = append(s.part, v), append(s.offset, offset), s.sum+v.x-offset
+}
+
+func (s *straight) set() {
+	if len(s.part) < 2 {
+		return
+	}
+	x := min(max(s.sum/float64(len(s.part)), s.low), s.high)
+	for i, v := range s.part {
+		v.x = x + s.offset[i]
 	}
 }
 

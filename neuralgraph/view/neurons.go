@@ -90,13 +90,11 @@ func (v *View) neurons() *scene {
 		e := edge{from: place[a.from], to: place[a.to], kind: a.kind.Name(), label: v.arrowLabel(a), weight: a.edges * int64(a.taps)}
 		if k, ok := v.paramIndex[a.parameter]; ok {
 			e.params = []int{k}
-			v.attach(&s.nodes[e.to], a)
-		}
-		if (a.kind == neuralgraph.EdgeKey) != (e.from > e.to) {
-			e.reversed = true
+			_, end := flowEnds(a)
+			v.attach(&s.nodes[place[end]], a)
 		}
 		if e.from > e.to {
-			e.from, e.to = e.to, e.from
+			e.from, e.to, e.reversed = e.to, e.from, true
 		}
 		s.edges = append(s.edges, e)
 	}
@@ -209,6 +207,15 @@ func (v *View) kernel(parameter string, taps int64) string {
 	return fmt.Sprintf("·%d", taps)
 }
 
+// flowEnds are the ends of an arrow in the order of the flow. Edges of keys lead
+// against it.
+func flowEnds(a arrow) (from, to int) {
+	if a.kind == neuralgraph.EdgeKey {
+		return a.to, a.from
+	}
+	return a.from, a.to
+}
+
 // ordered puts the layers that are drawn into the order of the flow: by the
 // operator at which a parameter first leads to them. Layers without parameters
 // follow what they are joined to. place is the inverse.
@@ -218,20 +225,14 @@ func (v *View) ordered(all []arrow, extra map[int]bool) (order []int, place map[
 		key[i] = math.Inf(1)
 	}
 	use := func(a arrow) float64 { return float64(v.firstUse[a.parameter]) }
-	ends := func(a arrow) (from, to int) {
-		if a.kind == neuralgraph.EdgeKey {
-			return a.to, a.from
-		}
-		return a.from, a.to
-	}
 	for _, a := range all {
-		if _, to := ends(a); a.parameter != "" {
+		if _, to := flowEnds(a); a.parameter != "" {
 			key[to] = min(key[to], use(a))
 		}
 	}
 	source := slices.Clone(key)
 	for _, a := range all {
-		if from, to := ends(a); a.parameter != "" && math.IsInf(key[from], 1) {
+		if from, to := flowEnds(a); a.parameter != "" && math.IsInf(key[from], 1) {
 			source[from] = min(source[from], use(a)-0.5, key[to]-0.5)
 		}
 	}

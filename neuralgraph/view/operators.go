@@ -2,7 +2,9 @@ package view
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -310,16 +312,32 @@ func constantText(t *onnxgraph.Tensor) string {
 		return ""
 	}
 	if t.DType.IsInteger() {
-		if list, err := t.AsInts(); err == nil {
-			return strings.ReplaceAll(fmt.Sprint(list), " ", ", ")
+		list, err := t.AsInts()
+		if err != nil {
+			return ""
 		}
-		return ""
+		out := make([]string, len(list))
+		for i, n := range list {
+			out[i] = boundText(n)
+		}
+		return "[" + strings.Join(out, ", ") + "]"
 	}
 	list, err := t.AsDoubles()
 	if err != nil || len(list) != 1 {
 		return ""
 	}
 	return fmt.Sprintf("%.4g", list[0])
+}
+
+// boundText prints an integer, those that mean "to the end" as ∞.
+func boundText(n int64) string {
+	switch {
+	case n >= math.MaxInt32:
+		return "∞"
+	case n <= -math.MaxInt32:
+		return "-∞"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 func valueText(t *onnxgraph.Tensor) string {

@@ -24,6 +24,8 @@ var looks = map[string]look{
 	"norm":        {"norm", "#fff3dc", "#a36a00"},
 	"bias":        {"bias", "", "#6b7280"},
 
+	"self-loop": {"self-loop", "", "#9aa3af"},
+
 	"flow":       {"value", "", "#8b95a5"},
 	"input":      {"input", "#e8f5ec", "#3f7d58"},
 	"output":     {"output", "#e8f5ec", "#3f7d58"},

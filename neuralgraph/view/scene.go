@@ -177,14 +177,19 @@ func dims(list []int64) string {
 	return out
 }
 
-// shapeText prints a tensor shape like dims, unknown extents by name.
+// shapeText prints a tensor shape like dims, unknown extents by name; a formula
+// is only shown as one.
 func shapeText(s onnxgraph.Shape) string {
 	out := ""
 	for i, d := range s {
 		if i > 0 {
 			out += "×"
 		}
-		out += d.String()
+		if name := d.String(); strings.ContainsAny(name, " (*/+") {
+			out += "ƒ"
+		} else {
+			out += name
+		}
 	}
 	return out
 }

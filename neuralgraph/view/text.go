@@ -282,7 +282,7 @@ func (t *textWriter) findings() {
 			reasons[g.Reason]++
 		}
 	}
-	say("neurons", "%s, %d permutable", plural(int64(len(d.Groups)), "group"), permutable)
+	say("neurons", "%s, %s permutable", plural(int64(len(d.Groups)), "group"), count(int64(permutable)))
 	for _, line := range counted(reasons) {
 		say("", "%s", line)
 	}

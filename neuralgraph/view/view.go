@@ -85,6 +85,7 @@ var formats = map[string]func(*View, io.Writer, Options) error{
 	"dot":  (*View).DOT,
 	"svg":  (*View).SVG,
 	"png":  (*View).PNG,
+	"html": (*View).HTML,
 }
 
 // Formats lists what Write knows.
