@@ -13,6 +13,9 @@ func viaLowering(d *op.Def, rule func(k lowCalc) error) *op.Def {
 	return d
 }
 
+// maxGrid caps the points of a grid that becomes a constant.
+const maxGrid = 1 << 22
+
 // lowerAffineGrid is a product of theta [N,d,d+1] with the points of the plain
 // grid, which are constants.
 func lowerAffineGrid(k lowCalc) error {
@@ -27,6 +30,9 @@ func lowerAffineGrid(k lowCalc) error {
 	}
 	points := int64(1)
 	for _, n := range spatial {
+		if n < 1 || n > maxGrid/points {
+			return k.Errorf("size %v: expected between 1 and %d points", size, maxGrid)
+		}
 		points *= n
 	}
 	base := make([]float64, 0, points*int64(d+1))
