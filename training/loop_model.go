@@ -11,32 +11,28 @@ import (
 // LoopFile is the name of a model that trains itself.
 const LoopFile = "training_loop.onnx"
 
-// Inputs and outputs of a model that trains itself, besides those that are
-// called as in the training and optimizer models.
+// Inputs and outputs of a model that trains itself, besides the data. No input
+// has a default, since not every runtime lets defaults be replaced.
 const (
 	loopSteps  = "steps"         // input, int64 scalar: steps to make
-	loopFirst  = "step"          // input, int64 [1], default 0: steps made before; output "step.final"
+	loopFirst  = "step"          // input, int64 [1]: steps made before, 0 at the start; output "step.final"
 	loopRate   = "learning_rate" // input, float [n]: of each step, the last one for all further steps
-	loopBatch  = "batch_size"    // input, int64 scalar: samples of a step
+	loopBatch  = "batch_size"    // input, int64 scalar: samples of a step; absent where the model fixes them
+	loopState  = "state"         // input, float [n]: the output "state.final" of another run, or empty to start anew
 	loopLosses = "losses"        // output, float [steps]
 )
-
-// DefaultLoopBatch is the batch size of loop models unless told otherwise.
-const DefaultLoopBatch = 128
 
 // LoopModel is a single model that makes any number of training steps in an
 // ONNX Loop, so that any runtime can train with it and nothing leaves the
 // device between steps. Parameters, moments and running statistics are
-// loop-carried: inputs that default to the checkpoint's values, and outputs
-// "<name>.final" that can be fed in again as "<name>.initial". The batch inputs take all samples at
-// once; step i takes batch i, counted from "step" on and starting over where the
-// data ends. Samples behind the last whole batch are left out.
-//
-// batch is the default of the input "batch_size"; 0 means DefaultLoopBatch, or
-// the batch size that the model fixes.
-func (a *Artifacts) LoopModel(batch int64) (*onnxgraph.Model, error) {
+// loop-carried; they start as the checkpoint has them, or as another run left
+// them in "state.final", and come out as "<name>.final" too. The batch inputs,
+// called "<name>.data", take all samples at once; step i takes batch i, counted
+// from "step" on and starting over where the data ends. Samples behind the last
+// whole batch are left out.
+func (a *Artifacts) LoopModel() (*onnxgraph.Model, error) {
 	l := &loopBuilder{art: a, outer: &onnxgraph.Graph{Name: a.Training.Graph.Name + "_loop"}, body: &onnxgraph.Graph{Name: "step"}}
-	if err := l.readBatch(batch); err != nil {
+	if err := l.readBatch(); err != nil {
 		return nil, fmt.Errorf("loop form: %w", err)
 	}
 	if err := l.build(); err != nil {
@@ -44,24 +40,18 @@ func (a *Artifacts) LoopModel(batch int64) (*onnxgraph.Model, error) {
 	}
 	m := *a.Training
 	m.Graph, m.Metadata = l.outer, slices.Clone(a.Training.Metadata)
-	m.IRVersion = max(m.IRVersion, 4) // from which on inputs may have defaults
 	return &m, nil
 }
 
 type loopBuilder struct {
 	art         *Artifacts
 	outer, body *onnxgraph.Graph
-	batch       int64
-	fixed       bool // the model has no other batch size
+	batch       int64 // samples of a step where the model fixes them, else 0
 }
 
-// readBatch settles the batch size and checks that the inputs share their
-// first axis.
-func (l *loopBuilder) readBatch(batch int64) error {
-	l.batch = batch
-	if l.batch == 0 {
-		l.batch = DefaultLoopBatch
-	}
+// readBatch finds the batch size and checks that the inputs share their first
+// axis.
+func (l *loopBuilder) readBatch() error {
 	var first *onnxgraph.Value
 	for _, v := range l.batchInputs() {
 		if len(v.Type.Shape) == 0 {
@@ -73,12 +63,7 @@ func (l *loopBuilder) readBatch(batch int64) error {
 		} else if !d.Same(first.Type.Shape[0]) {
 			return fmt.Errorf("inputs %q of shape %s and %q of shape %s have different first axes, expected the samples", first.Name, first.Type.Shape, v.Name, v.Type.Shape)
 		}
-		if d.IsKnown() {
-			if batch != 0 && batch != d.Value {
-				return fmt.Errorf("batch size %d, but input %q has shape %s", batch, v.Name, v.Type.Shape)
-			}
-			l.batch, l.fixed = d.Value, true
-		}
+		l.batch = max(d.Value, 0)
 	}
 	return nil
 }
@@ -93,22 +78,25 @@ func (l *loopBuilder) build() error {
 		return err
 	}
 	scalar := onnxgraph.Shape{}
-	out := newGrower(l.outer, "")
-	l.declare(out, initial)
+	out := newGrower(l.outer, "around/")
+	l.declare(out)
+	pieces := l.unpackState(out, carried, initial)
 	one := onnxgraph.TensorOf(onnxgraph.Int64, scalar)
 	l.body.Inputs = []*onnxgraph.Value{{Name: "loop/i", Type: one}, {Name: "loop/go", Type: onnxgraph.TensorOf(onnxgraph.Bool, scalar)}}
 	l.body.Outputs = []*onnxgraph.Value{{Name: "loop/goes_on", Type: onnxgraph.TensorOf(onnxgraph.Bool, scalar)}}
 	w := newGrower(l.body, "loop/")
 	w.named("loop/goes_on", "Identity", []string{"loop/go"})
-	l.fetch(w)
+	l.fetch(out, w)
 	l.step()
 
 	loop := &onnxgraph.Node{Name: "training", OpType: "Loop", Inputs: []string{loopSteps, ""}}
-	for _, v := range carried {
+	flat := out.constant(onnxgraph.Vector("flat", -1))
+	var finals []string
+	for i, v := range carried {
 		// Inside, values have the names that the models give them.
 		l.body.Inputs = append(l.body.Inputs, v)
 		l.body.Outputs = append(l.body.Outputs, &onnxgraph.Value{Name: v.Name + updatedSuffix, Type: v.Type})
-		loop.Inputs = append(loop.Inputs, initialName(v.Name))
+		loop.Inputs = append(loop.Inputs, pieces[i])
 		loop.Outputs = append(loop.Outputs, finalName(v.Name))
 		l.outer.Outputs = append(l.outer.Outputs, &onnxgraph.Value{Name: finalName(v.Name), Type: v.Type})
 	}
@@ -117,9 +105,14 @@ func (l *loopBuilder) build() error {
 	loop.Attrs = []*onnxgraph.Attribute{onnxgraph.GraphAttr("body", l.body)}
 	l.outer.Nodes = append(l.outer.Nodes, loop)
 	out.named(finalName(loopFirst), "Add", []string{loopFirst, loopSteps})
+	for _, v := range carried {
+		finals = append(finals, out.op("Reshape", []string{finalName(v.Name), flat}))
+	}
+	out.named(finalName(loopState), "Concat", finals, onnxgraph.IntAttr("axis", 0))
 	l.outer.Outputs = append([]*onnxgraph.Value{
 		{Name: loopLosses, Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{onnxgraph.UnknownDim()})},
 		{Name: finalName(loopFirst), Type: onnxgraph.TensorOf(onnxgraph.Int64, onnxgraph.StaticShape(1))},
+		{Name: finalName(loopState), Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{onnxgraph.UnknownDim()})},
 	}, l.outer.Outputs...)
 	return nil
 }
@@ -171,7 +164,7 @@ func (l *loopBuilder) state() (carried []*onnxgraph.Value, initial []*onnxgraph.
 // claim refuses models whose own names are those of the loop.
 func (l *loopBuilder) claim(carried []*onnxgraph.Value) error {
 	used := l.art.Training.Graph.Names()
-	for _, name := range []string{loopSteps, loopFirst, loopRate, loopBatch, loopLosses, finalName(loopFirst)} {
+	for _, name := range []string{loopSteps, loopFirst, loopRate, loopBatch, loopLosses, loopState, finalName(loopFirst), finalName(loopState)} {
 		if used[name] {
 			return fmt.Errorf("the model has a value named %q already, which is one of the loop; rename it", name)
 		}
@@ -187,37 +180,57 @@ func (l *loopBuilder) claim(carried []*onnxgraph.Value) error {
 }
 
 // declare gives the outer graph its inputs: data, numbers and state.
-func (l *loopBuilder) declare(w *grower, initial []*onnxgraph.Tensor) {
+func (l *loopBuilder) declare(w *grower) {
 	samples := onnxgraph.Sym("samples")
 	for _, v := range l.batchInputs() {
 		w.input(dataName(v.Name), v.Type.DType, append(onnxgraph.Shape{samples}, v.Type.Shape[1:]...))
 	}
 	w.input(loopSteps, onnxgraph.Int64, onnxgraph.Shape{})
-	withDefault := func(t *onnxgraph.Tensor, s onnxgraph.Shape) {
-		l.outer.Inputs = append(l.outer.Inputs, &onnxgraph.Value{Name: t.Name, Type: onnxgraph.TensorOf(t.DType, s)})
-		l.outer.Initializers = append(l.outer.Initializers, t)
-	}
-	withDefault(onnxgraph.Floats(loopRate, []int64{1}, []float32{float32(l.art.LearningRate())}), onnxgraph.Shape{onnxgraph.Sym("rates")})
-	size := onnxgraph.Int64s(loopBatch, []int64{}, []int64{l.batch})
-	if l.fixed {
-		l.outer.Initializers = append(l.outer.Initializers, size)
+	w.input(loopRate, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("rates")})
+	if l.batch == 0 {
+		w.input(loopBatch, onnxgraph.Int64, onnxgraph.Shape{})
 	} else {
-		withDefault(size, size.Shape())
+		l.outer.Initializers = append(l.outer.Initializers, onnxgraph.Int64s(loopBatch, []int64{}, []int64{l.batch}))
 	}
-	done := int64(0)
-	for _, g := range l.art.Checkpoint.Groups {
-		done = g.Step
+	w.input(loopFirst, onnxgraph.Int64, onnxgraph.StaticShape(1))
+	w.input(loopState, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("state_size")})
+}
+
+// unpackState cuts the state into the carried values: the input, or where that
+// is empty the initial values.
+func (l *loopBuilder) unpackState(w *grower, carried []*onnxgraph.Value, initial []*onnxgraph.Tensor) []string {
+	flat := w.constant(onnxgraph.Vector("flat", -1))
+	l.outer.Initializers = append(l.outer.Initializers, initial...)
+	vector := onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{onnxgraph.UnknownDim()})
+	start := &onnxgraph.Graph{Name: "start", Outputs: []*onnxgraph.Value{{Name: "start/state", Type: vector}}}
+	goOn := &onnxgraph.Graph{Name: "go_on", Outputs: []*onnxgraph.Value{{Name: "go_on/state", Type: vector}}}
+	inner := newGrower(start, "start/")
+	var parts, pieces []string
+	sizes := make([]int64, len(initial))
+	for i, t := range initial {
+		parts = append(parts, inner.op("Reshape", []string{t.Name, flat}))
+		sizes[i] = t.Len()
+		pieces = append(pieces, w.fresh("piece"))
 	}
-	withDefault(onnxgraph.Vector(loopFirst, done), onnxgraph.StaticShape(1))
-	for _, t := range initial {
-		withDefault(t, t.Shape())
+	inner.named("start/state", "Concat", parts, onnxgraph.IntAttr("axis", 0))
+	newGrower(goOn, "go_on/").named("go_on/state", "Identity", []string{loopState})
+	none := w.op("Equal", []string{w.op("Size", []string{loopState}), w.constant(onnxgraph.Int64s("none", []int64{}, []int64{0}))})
+	state := w.op("If", []string{none}, onnxgraph.GraphAttr("then_branch", start), onnxgraph.GraphAttr("else_branch", goOn))
+	l.outer.Nodes = append(l.outer.Nodes, &onnxgraph.Node{
+		Name: w.fresh("Split"), OpType: "Split", Outputs: pieces,
+		Inputs: []string{state, w.constant(onnxgraph.Vector("sizes", sizes...))}, Attrs: []*onnxgraph.Attribute{onnxgraph.IntAttr("axis", 0)},
+	})
+	values := make([]string, len(carried))
+	for i, v := range carried {
+		dims, _ := v.Type.Shape.Static() // of a tensor
+		values[i] = w.op("Reshape", []string{pieces[i], w.constant(onnxgraph.Vector("shape", dims...))})
 	}
+	return values
 }
 
 // fetch emits, inside, what a step reads: its batch, its learning rate, and its
 // number. Numbers that are the same in every step are computed outside.
-func (l *loopBuilder) fetch(w *grower) {
-	out := newGrower(l.outer, "around/")
+func (l *loopBuilder) fetch(out, w *grower) {
 	scalar := func(w *grower, v int64) string { return w.constant(onnxgraph.Int64s("number", []int64{}, []int64{v})) }
 	data := dataName(l.batchInputs()[0].Name)
 	samples := out.op("Gather", []string{out.op("Shape", []string{data}), scalar(out, 0)})
@@ -228,7 +241,7 @@ func (l *loopBuilder) fetch(w *grower) {
 
 	at := w.op("Mod", []string{w.op("Add", []string{first, "loop/i"}), batches})
 	rows := w.op("Add", []string{w.op("Mul", []string{at, loopBatch}), within})
-	if l.fixed {
+	if l.batch > 0 {
 		rows = w.op("Reshape", []string{rows, w.constant(onnxgraph.Vector("rows", l.batch))})
 	}
 	for _, v := range l.batchInputs() {

@@ -3,6 +3,7 @@ package training
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func mustInts(t *testing.T, dims []int64, v ...int64) *ort.Value {
 func TestLoopModel(t *testing.T) {
 	c := normConfig(t, ExecutorOptions{})
 	a := mustArtifacts(t, normModel(t), ArtifactOptions{Optimizer: Optimizer{Kind: Muon, WeightDecay: 0.1, ClipNorm: 1}, Freeze: []string{"fc.bias"}})
-	m, err := a.LoopModel(16)
+	m, err := a.LoopModel()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,10 @@ func TestLoopModel(t *testing.T) {
 	}
 	// 200 samples make 12 batches of 16: the second part starts over.
 	parts := []int64{5, 9}
-	in[loopRate] = rate
+	in[loopRate], in[loopBatch], in[loopFirst] = rate, mustInts(t, []int64{}, 16), mustInts(t, []int64{1}, 0)
+	if in[loopState], err = ort.FloatValue([]int64{0}, nil); err != nil {
+		t.Fatal(err)
+	}
 	separate := newSeparateRun(t, a)
 	for _, steps := range parts {
 		in[loopSteps] = mustInts(t, []int64{}, steps)
@@ -81,13 +85,14 @@ func TestLoopModel(t *testing.T) {
 					t.Errorf("step %d, expected %d", got, separate.steps)
 				}
 				in[name] = v
+			case name == loopState:
+				in[name] = v
 			case carried:
 				for i, want := range separate.values[name].Floats() {
 					if got := v.Floats()[i]; got != want {
 						t.Fatalf("%s[%d] is %v in the loop, %v outside", name, i, got, want)
 					}
 				}
-				in[initialName(name)] = v
 			}
 		}
 	}
@@ -97,14 +102,12 @@ func TestLoopModelErrors(t *testing.T) {
 	fixed := chain(t, 1, nil)
 	fixed.Graph.Inputs[0].Type.Shape[0] = onnxgraph.Known(8)
 	a := mustArtifacts(t, fixed, ArtifactOptions{Loss: MSE})
-	if _, err := a.LoopModel(16); err == nil || !strings.Contains(err.Error(), `loop form: batch size 16, but input "x" has shape [8,4]`) {
-		t.Errorf("error %v", err)
-	}
-	if m, err := a.LoopModel(0); err != nil || len(m.Graph.Inputs) != 2+1+2+3 {
-		t.Errorf("%v", err)
+	m, err := a.LoopModel()
+	if err != nil || slices.ContainsFunc(m.Graph.Inputs, func(v *onnxgraph.Value) bool { return v.Name == loopBatch }) {
+		t.Errorf("a model with a batch size of its own asks for one (%v)", err)
 	}
 	taken := chain(t, 1, func(b *onnxgraph.Builder, h string) string { return b.Named("steps", "Identity", []string{h}) })
-	_, err := mustArtifacts(t, taken, ArtifactOptions{Loss: MSE}).LoopModel(0)
+	_, err = mustArtifacts(t, taken, ArtifactOptions{Loss: MSE}).LoopModel()
 	if err == nil || !strings.Contains(err.Error(), `a value named "steps"`) {
 		t.Errorf("error %v", err)
 	}
@@ -112,12 +115,12 @@ func TestLoopModelErrors(t *testing.T) {
 	x := b.Input("x", onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("n")})
 	gain := b.Input("gain", onnxgraph.Float, onnxgraph.Shape{})
 	b.Output(b.Op("Mul", []string{b.Op("Mul", []string{x, gain}), b.Init(onnxgraph.Floats("w", []int64{1}, []float32{1}))}), onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("n")})
-	m, err1 := b.Model()
-	a, err2 := BuildArtifacts(m, ops.Registry(), ArtifactOptions{Loss: MSE})
+	scaled, err1 := b.Model()
+	a, err2 := BuildArtifacts(scaled, ops.Registry(), ArtifactOptions{Loss: MSE})
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.LoopModel(0); err == nil || !strings.Contains(err.Error(), `input "gain" is a scalar`) {
+	if _, err := a.LoopModel(); err == nil || !strings.Contains(err.Error(), `input "gain" is a scalar`) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -25,7 +25,6 @@ type options struct {
 	Out       string
 	LR        float64
 	Form      string
-	Batch     int64 // default of the loop form
 	Overwrite bool
 }
 
@@ -55,7 +54,7 @@ state, in any runtime that knows standard ONNX.`,
 		Example: `  ninox artifacts model.onnx -o artifacts --loss cross-entropy --optimizer adamw
   ninox artifacts model.onnx -o artifacts --loss mse --optimizer sgd --lr 0.01 --freeze 'embed.*'
   ninox artifacts model.onnx -o artifacts --train 'head.*' --lr 3e-4
-  ninox artifacts model.onnx -o loop --form loop --batch-size 64`,
+  ninox artifacts model.onnx -o loop --form loop`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Model = args[0]
@@ -70,7 +69,6 @@ state, in any runtime that knows standard ONNX.`,
 	f.StringVarP(&o.Out, "out", "o", "", "folder for the artifacts (required)")
 	f.Float64Var(&o.LR, "lr", 1e-3, "initial learning rate, kept in the checkpoint")
 	f.StringVar(&o.Form, "form", "upstream", "upstream: four files as ONNX Runtime's offline tool writes them; loop: one model that trains itself")
-	f.Int64Var(&o.Batch, "batch-size", 0, "loop form: samples of a step, unless the model's input says otherwise (default 128)")
 	app.Choices(cmd, "form", forms)
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace artifacts in DIR")
 	return cmd
@@ -86,11 +84,6 @@ func (o *options) check(c *cobra.Command) error {
 		f.Addf("--lr %v: expected a number above 0", o.LR)
 	}
 	f.OneOf("form", o.Form, forms)
-	if o.Batch < 0 {
-		f.Addf("--batch-size %d: expected at least 1", o.Batch)
-	} else if o.Batch > 0 && o.Form != formLoop {
-		f.Addf("--batch-size: an option of --form loop; 'ninox train' takes its own")
-	}
 	return f.Err(c)
 }
 
@@ -135,7 +128,7 @@ func (o *options) write(art *training.Artifacts) error {
 	if o.Form == formUpstream {
 		return art.Write(o.Out, o.Overwrite)
 	}
-	m, err := art.LoopModel(o.Batch)
+	m, err := art.LoopModel()
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Model, err)
 	}
