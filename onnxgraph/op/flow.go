@@ -74,6 +74,10 @@ func Flows(rule func(FlowCtx) error) Flow { return Flow{rule: rule} }
 // Opaque says that nothing may be permuted through the operator, and why.
 func Opaque(reason string) Flow { return Flow{opaque: reason} }
 
+// FlowOfLowering says that axes correspond as in the operator's lowering; by
+// itself nothing may be permuted through it.
+var FlowOfLowering = Opaque("its axes are those of its lowering")
+
 // Elementwise links all inputs and outputs axis by axis from the right, as
 // multidirectional broadcasting aligns them.
 func Elementwise() Flow {

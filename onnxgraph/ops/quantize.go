@@ -1,13 +1,10 @@
 // https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html and
 // DequantizeLinear, DynamicQuantizeLinear, MatMulInteger, ConvInteger,
-// QLinearConv, QLinearMatMul; and of com.microsoft:
-// https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+// QLinearConv, QLinearMatMul
 
 package ops
 
 import (
-	"slices"
-
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
 )
@@ -68,32 +65,14 @@ var quantization = []*op.Def{
 			c.Set(0, c.I(7).DType(), s)
 			return err
 		},
-		Flow: op.Opaque("quantized"), Grad: integerOnly, Lower: op.Primitive,
+		Flow: op.FlowOfLowering, Grad: integerOnly, Lower: lowers(func(k lowCalc) error {
+			a, b := k.quantized(0, -2), k.quantized(3, -1)
+			k.setQuantized(k.two("MatMul", a, b), 6)
+			return nil
+		}),
 	},
-	quantizedConv("ConvInteger", op.Between(2, 4), 1, -1), quantizedConv("QLinearConv", op.Between(8, 9), 3, 7),
-	{
-		Domain: microsoft, Name: "MatMulIntegerToFloat", Versions: since(1), In: op.Between(4, 7), Out: op.Exactly(1),
-		Infer: func(c *op.InferCtx) error {
-			s, err := matMulShape(c, c.I(0).Shape(), c.I(1).Shape())
-			c.Set(0, c.I(2).DType(), s)
-			return err
-		},
-		Flow: op.Opaque("quantized"), Grad: integerOnly, Lower: op.Primitive,
-	},
-	{
-		Domain: microsoft, Name: "DynamicQuantizeMatMul", Versions: since(1), In: op.Between(3, 5), Out: op.Exactly(1),
-		Infer: func(c *op.InferCtx) error {
-			s, err := matMulShape(c, c.I(0).Shape(), c.I(1).Shape())
-			c.Set(0, c.I(0).DType(), s)
-			return err
-		},
-		Flow: op.Opaque("quantized"), Grad: integerOnly, Lower: op.Primitive,
-	},
-	{
-		Domain: microsoft, Name: "DynamicQuantizeLSTM", Versions: since(1), Attrs: append(attrs(aInt("input_forget")), rnnAttrs...), In: op.Between(3, 12), Out: op.Between(0, 3),
-		Infer: inferQuantizedLSTM,
-		Flow:  op.Opaque("quantized"), Grad: integerOnly, Lower: op.Primitive,
-	},
+	quantizedConv("", "ConvInteger", op.Between(2, 4), 1, -1, nil, lowerConvInteger),
+	quantizedConv("", "QLinearConv", op.Between(8, 9), 3, 7, nil, lowerQLinearConv),
 }
 
 var integerOnly = op.NotDifferentiable("its weights are integers")
@@ -134,36 +113,49 @@ func flowScaled(c op.FlowCtx) error {
 
 // quantizedConv infers as Conv does, with the weights at input w and the
 // element type of input zero (-1: int32).
-func quantizedConv(name string, in op.Arity, w, zero int) *op.Def {
-	return &op.Def{
-		Name: name, Versions: since(10), Attrs: slices.Clone(conv.Attrs), In: in, Out: op.Exactly(1),
+func quantizedConv(domain, name string, in op.Arity, w, zero int, extra []op.AttrSpec, lower func(lowCalc) error) *op.Def {
+	d := &op.Def{
+		Domain: domain, Name: name, Versions: since(10), Attrs: append(extra, conv.Attrs...), In: in, Out: op.Exactly(1),
 		Infer: func(c *op.InferCtx) error {
-			plain := *c
-			plain.In = []*op.Fact{c.I(0), c.I(w)}
-			if err := conv.Infer(&plain); err != nil {
-				return err
-			}
 			d := onnxgraph.Int32
 			if zero >= 0 {
 				d = c.I(zero).DType()
 			}
-			c.Set(0, d, c.Out[0].Shape())
-			return nil
+			return inferConvOf(c, w, d)
 		},
-		Flow: op.Opaque("quantized"), Grad: integerOnly, Lower: op.Primitive,
+		Flow: op.FlowOfLowering, Grad: integerOnly, Lower: lowers(lower),
 	}
+	if domain == microsoft {
+		d.Versions = since(1)
+	}
+	return d
 }
 
-// inferQuantizedLSTM: W [D,I,4H] and R [D,H,4H] are transposed here.
-func inferQuantizedLSTM(c *op.InferCtx) error {
-	plain := *c
-	plain.In = slices.Clone(c.In)
-	for _, i := range []int{1, 2} {
-		f := &op.Fact{Type: onnxgraph.TensorOf(onnxgraph.Int8, nil)}
-		if s := c.I(i).Shape(); len(s) == 3 {
-			f.Type.Shape = onnxgraph.Shape{s[0], s[2], s[1]}
-		}
-		plain.In[i] = f
+// inferConvOf infers as Conv does, with the weights at input w, for channels on
+// either end, and gives the result its own element type.
+func inferConvOf(c *op.InferCtx, w int, d onnxgraph.DType) error {
+	plain, x := *c, c.I(0)
+	last := c.Node.Int("channels_last", 0) != 0 && x.Rank() > 2
+	if last {
+		x = &op.Fact{Type: onnxgraph.TensorOf(x.DType(), reordering(x.Shape(), channelsFirst(x.Rank())))}
 	}
-	return inferRNN(&plain, 4)
+	plain.In = []*op.Fact{x, c.I(w)}
+	if err := conv.Infer(&plain); err != nil {
+		return err
+	}
+	y := c.Out[0].Shape()
+	if last {
+		y = reordering(y, channelsLast(len(y)))
+	}
+	c.Set(0, d, y)
+	return nil
+}
+
+// reordering is a shape with its axes in another order.
+func reordering(s onnxgraph.Shape, order []int64) onnxgraph.Shape {
+	out := onnxgraph.Shape{}
+	for _, a := range order {
+		out = append(out, s[a])
+	}
+	return out
 }
