@@ -35,7 +35,7 @@ type Group struct {
 	Role       Role   `json:"role"`
 	Size       int64  `json:"size"`
 	Permutable bool   `json:"permutable"`
-	Reason     string `json:"reason,omitempty"` // why it is not permutable
+	Reason     string `json:"reason"` // why it is not permutable, "" where it is
 }
 
 // Role is what the neurons of a group are.

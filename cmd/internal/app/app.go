@@ -100,6 +100,10 @@ var ErrCertificate = errors.New("certificate failed")
 // ErrInvalid reports a model that the checker refuses: exit code 3.
 var ErrInvalid = errors.New("the model is not valid")
 
+// ErrDifferent reports that two things that were compared differ, as their
+// output says: exit code 1, without a message.
+var ErrDifferent = errors.New("different")
+
 // ExitCode is the exit code that an error asks for.
 func ExitCode(err error) int {
 	var usage *UsageError

@@ -11,7 +11,6 @@ import (
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/apptest"
 	"ninox/neuralgraph/certify"
-	"ninox/onnxgraph"
 )
 
 // parse runs the command with a run function that only records its options.
@@ -27,7 +26,8 @@ func TestFlags(t *testing.T) {
 		want any
 	}{
 		"format":    {[]string{"--format", "json"}, func(o options) any { return o.Format }, "json"},
-		"view":      {[]string{"--view", "neurons"}, func(o options) any { return o.View }, "neurons"},
+		"view":      {[]string{"--view", "operators"}, func(o options) any { return o.View }, "operators"},
+		"expand":    {[]string{"--expand"}, func(o options) any { return o.Expand }, true},
 		"out":       {[]string{"-o", "f"}, func(o options) any { return o.Out }, "f"},
 		"verify":    {[]string{"--verify"}, func(o options) any { return o.Verify }, true},
 		"overwrite": {[]string{"-o", "f", "--overwrite"}, func(o options) any { return o.Overwrite }, true},
@@ -46,6 +46,14 @@ func TestFlags(t *testing.T) {
 	if got, _ := parse(t, &app.App{}, "m.onnx"); got.Format != "text" {
 		t.Errorf("format %q, expected text", got.Format)
 	}
+	for file, want := range map[string]string{"a.svg": "svg", "a.HTM": "html", "a.gv": "dot", "a.png": "png", "a.txt": "text", "graph": "text", "d/a.json": "json"} {
+		if got, err := parse(t, &app.App{}, "m.onnx", "-o", file); err != nil || got.Format != want {
+			t.Errorf("-o %s: format %q, %v, expected %s", file, got.Format, err, want)
+		}
+	}
+	if got, err := parse(t, &app.App{}, "m.onnx", "-o", "a.svg", "--format", "dot"); err != nil || got.Format != "dot" {
+		t.Errorf("--format against a suffix: %q, %v", got.Format, err)
+	}
 	if got, _ := parse(t, &app.App{JSON: true}, "m.onnx"); got.Format != "json" {
 		t.Errorf("format %q with --json, expected json", got.Format)
 	}
@@ -56,12 +64,12 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	if app.ExitCode(err) != app.ExitUsage {
 		t.Fatalf("error %v, expected one of usage", err)
 	}
-	for _, want := range []string{`--format "bmp": expected one of `, `--view "axons": expected one of neurons`, "--overwrite goes with -o"} {
+	for _, want := range []string{`--format "bmp": expected one of `, `--view "axons": expected one of neurons, operators`, "--overwrite goes with -o"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
 	}
-	if _, err := parse(t, &app.App{}, "m.onnx", "--verify", "--format", "dot"); err == nil || !strings.Contains(err.Error(), "formats text, json and html, not of dot") {
+	if _, err := parse(t, &app.App{}, "m.onnx", "-o", "graph.bmp"); app.ExitCode(err) != app.ExitUsage || !strings.Contains(err.Error(), "-o graph.bmp: no format has the suffix .bmp; say --format") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -81,50 +89,5 @@ func TestVerdict(t *testing.T) {
 		if err := verdict(k.cert); errors.Is(err, app.ErrCertificate) != k.bad || !k.bad && err != nil {
 			t.Errorf("%+v: %v", k.cert, err)
 		}
-	}
-}
-
-// model is y = x·w with a parameter of the given name and values.
-func model(t *testing.T, param string, opType string, w ...float32) *view {
-	t.Helper()
-	b := onnxgraph.NewBuilder("m", 17)
-	x := b.Input("x", onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("n"), onnxgraph.Known(2)})
-	y := b.Named("y", opType, []string{x, b.Init(onnxgraph.Floats(param, []int64{2, int64(len(w)) / 2}, w))})
-	b.Output(y, onnxgraph.Float, nil)
-	m, err := b.Model()
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := analyse(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-func TestCompare(t *testing.T) {
-	a := model(t, "w", "MatMul", 1, 2, 3, 4)
-	if d := compare(a, model(t, "w", "MatMul", 1, 2, 3, 4)); len(d) > 0 {
-		t.Errorf("equal models differ: %+v", d)
-	}
-	d := compare(a, model(t, "w", "MatMul", 1, 2, 3, 4.5))
-	if len(d) != 1 || d[0].Kind != "parameter" || d[0].Name != "w" || d[0].MaxDiff == nil || *d[0].MaxDiff != 0.5 || d[0].text() != "other values, by up to 0.5" {
-		t.Errorf("another value: %+v", d)
-	}
-	texts := map[string]string{}
-	for _, c := range compare(a, model(t, "v", "MatMul", 1, 2, 3, 4, 5, 6)) {
-		texts[c.Kind+" "+c.Name] = c.text()
-	}
-	for what, want := range map[string]string{"parameter w": "removed: float[2,2]", "parameter v": "added: float[2,3]"} {
-		if texts[what] != want {
-			t.Errorf("%s: %q, expected %q (all: %v)", what, texts[what], want, texts)
-		}
-	}
-	texts = map[string]string{}
-	for _, c := range compare(a, model(t, "w", "Add", 1, 2, 3, 4)) {
-		texts[c.Kind+" "+c.Name] = c.text()
-	}
-	if texts["operator MatMul"] != "removed: 1 nodes" || texts["operator Add"] != "added: 1 nodes" {
-		t.Errorf("operators: %v", texts)
 	}
 }

@@ -40,7 +40,7 @@ func Main(a *app.App, args []string) int {
 	if errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("interrupted: %w", err)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, app.ErrDifferent) {
 		fmt.Fprintln(a.Err, "ninox:", err)
 	}
 	return app.ExitCode(err)
