@@ -23,7 +23,8 @@ var questions = []question{
 		return infer.Run(typed(m, d, func(t onnxgraph.Type) onnxgraph.Type { return t }), reg, infer.Options{})
 	}},
 	{"with the inputs' values", func(m *onnxgraph.Model, reg *op.Registry, d DataSet) (*infer.Result, error) {
-		return infer.Run(filled(m, d), reg, infer.Options{})
+		m, _ = filled(m, d, 0)
+		return infer.Run(m, reg, infer.Options{})
 	}},
 	{"as declared", func(m *onnxgraph.Model, reg *op.Registry, d DataSet) (*infer.Result, error) {
 		return infer.Run(m, reg, infer.Options{})
@@ -100,22 +101,28 @@ func ranked(t onnxgraph.Type) onnxgraph.Type {
 	return t
 }
 
-// filled is m with its tensor inputs as Constant nodes.
-func filled(m *onnxgraph.Model, d DataSet) *onnxgraph.Model {
+// filled is m with its tensor inputs, from the given one on, as Constant nodes,
+// and what is left of the data set.
+func filled(m *onnxgraph.Model, d DataSet, from int) (*onnxgraph.Model, DataSet) {
 	m = typed(m, d, func(t onnxgraph.Type) onnxgraph.Type { return t })
+	rest := DataSet{Out: d.Out}
 	var constants []*onnxgraph.Node
-	var rest []*onnxgraph.Value
+	var inputs []*onnxgraph.Value
 	for i, v := range m.Graph.Inputs {
-		if i >= len(d.In) || d.In[i].Kind != onnxgraph.TensorKind || v.Type.Kind != onnxgraph.TensorKind {
-			rest = append(rest, v)
+		given := i < len(d.In)
+		if i < from || !given || d.In[i].Kind != onnxgraph.TensorKind || v.Type.Kind != onnxgraph.TensorKind {
+			inputs = append(inputs, v)
+			if given {
+				rest.In = append(rest.In, d.In[i])
+			}
 			continue
 		}
 		constants = append(constants, &onnxgraph.Node{OpType: "Constant", Outputs: []string{v.Name}, Attrs: []*onnxgraph.Attribute{onnxgraph.TensorAttr("value", d.In[i].Tensor)}})
 		m.Graph.Initializers = slices.DeleteFunc(m.Graph.Initializers, func(t *onnxgraph.Tensor) bool { return t.Name == v.Name })
 	}
-	m.Graph.Inputs = rest
+	m.Graph.Inputs = inputs
 	m.Graph.Nodes = append(constants, m.Graph.Nodes...)
-	return m
+	return m, rest
 }
 
 // bind gives the symbols of the inputs' shapes the stored extents.

@@ -173,7 +173,7 @@ var kinds = []struct {
 }{
 	{"no such locale", regexp.MustCompile(`Failed to construct locale`)},
 	{"no kernel for these types:", regexp.MustCompile(`(?:Could not find an implementation for|Failed to find kernel for) (\w+\(\d+\))`)},
-	{"unknown version:", regexp.MustCompile(`No Op registered for (\w+) with domain_version of (\d+)`)},
+	{newer, regexp.MustCompile(`No Op registered for (\w+) with domain_version of (\d+)`)},
 	{"unknown operator:", regexp.MustCompile(`Fatal error: (\S+)\(-?\d+\) is not a registered function/op`)},
 	{"unknown attribute:", regexp.MustCompile(`Unrecognized attribute: (\w+)`)},
 }
