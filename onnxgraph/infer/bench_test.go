@@ -2,9 +2,11 @@ package infer_test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/infer"
@@ -52,11 +54,14 @@ func benchmarkFiles(b *testing.B) []string {
 }
 
 // Reading a model and inferring the shapes of all its values: what onnx.load
-// and onnx.shape_inference.infer_shapes do.
+// and onnx.shape_inference.infer_shapes do. On a machine that does other things
+// too, the best run says most.
 func BenchmarkReadAndInfer(b *testing.B) {
 	for _, path := range benchmarkFiles(b) {
 		b.Run(filepath.Base(path), func(b *testing.B) {
+			best := time.Duration(math.MaxInt64)
 			for b.Loop() {
+				start := time.Now()
 				m, err := onnxgraph.ReadFile(path)
 				if err != nil {
 					b.Fatal(err)
@@ -67,7 +72,9 @@ func BenchmarkReadAndInfer(b *testing.B) {
 				if err := m.Close(); err != nil {
 					b.Fatal(err)
 				}
+				best = min(best, time.Since(start))
 			}
+			b.ReportMetric(float64(best), "best-ns/op")
 		})
 	}
 }

@@ -4,6 +4,7 @@
 package ops
 
 import (
+	"bytes"
 	"math"
 
 	"ninox/onnxgraph"
@@ -56,26 +57,21 @@ var constantOfShape = &op.Def{
 	Grad: op.ZeroGrad, Lower: op.Primitive,
 }
 
-// fillConstant records the elements of a small ConstantOfShape.
+// fillConstant records the elements of a small ConstantOfShape: a value, else
+// float zeros.
 func fillConstant(c *op.InferCtx, value *onnxgraph.Attribute) {
-	n := product(c.Out[0].Shape()).Value
-	ints, floats := make([]int64, n), make([]float64, n)
+	d, n := c.Out[0].DType(), product(c.Out[0].Shape()).Value
+	dims, ok := c.Out[0].Shape().Static()
+	if !ok || d.Bits() < 8 {
+		return
+	}
+	element := make([]byte, d.Bits()/8)
 	if value != nil && value.T != nil {
-		i, errInts := value.T.AsInts()
-		f, errFloats := value.T.AsDoubles()
-		for k := range n {
-			if errInts == nil {
-				ints[k] = i[0]
-			}
-			if errFloats == nil {
-				floats[k] = f[0]
-			}
-		}
-		if errInts != nil && errFloats != nil {
-			return
+		if element = value.T.Data; len(element) != d.Bits()/8 {
+			return // external, and not loaded
 		}
 	}
-	c.Out[0].Const = tensorOf(c.Out[0], ints, floats)
+	c.Out[0].Const = &onnxgraph.Tensor{DType: d, Dims: dims, Data: bytes.Repeat(element, int(n))}
 }
 
 // shapeFrom reads a shape from a vector of sizes, nil where its length is not

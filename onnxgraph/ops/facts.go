@@ -243,11 +243,7 @@ func setInts(c *op.InferCtx, i int, v []int64) {
 	if i >= len(c.Out) || len(v) > maxElems {
 		return
 	}
-	f := make([]float64, len(v))
-	for k, x := range v {
-		f[k] = float64(x)
-	}
-	c.Out[i].Const = tensorOf(c.Out[i], v, f)
+	c.Out[i].Const = tensorOf(c.Out[i], v, nil)
 }
 
 // setFloats records the value of output i, whose type and shape are set.
@@ -257,32 +253,50 @@ func setFloats(c *op.InferCtx, i int, v []float64) {
 	}
 }
 
-// tensorOf makes the value of a fact from integers or numbers, nil where the
-// shape is not that of the elements or the type has no encoding here.
+// tensorOf makes the value of a fact from integers or numbers, of which the
+// other may be nil; nil where the shape is not that of the elements or the type
+// has no encoding here.
 func tensorOf(f *op.Fact, ints []int64, floats []float64) *onnxgraph.Tensor {
 	dims, ok := f.Shape().Static()
-	if n := product(f.Shape()); !ok || n.Value != int64(len(floats)) {
+	n := max(len(ints), len(floats))
+	if p := product(f.Shape()); !ok || p.Value != int64(n) {
 		return nil
 	}
-	t := &onnxgraph.Tensor{DType: f.DType(), Dims: dims, Data: []byte{}}
+	d := f.DType()
+	data := make([]byte, 0, d.RawSize(int64(n)))
 	le := binary.LittleEndian
-	for i, x := range floats {
-		switch f.DType() {
-		case onnxgraph.Float:
-			t.Data = le.AppendUint32(t.Data, math.Float32bits(float32(x)))
-		case onnxgraph.Double:
-			t.Data = le.AppendUint64(t.Data, math.Float64bits(x))
-		case onnxgraph.Int64:
-			t.Data = le.AppendUint64(t.Data, uint64(ints[i]))
-		case onnxgraph.Int32:
-			t.Data = le.AppendUint32(t.Data, uint32(int32(ints[i])))
-		case onnxgraph.Bool:
-			t.Data = append(t.Data, byte(min(1, max(ints[i], -ints[i]))))
-		default:
-			return nil
-		}
+	number := func(i int) float64 { return float64(ints[i]) }
+	if floats != nil {
+		number = func(i int) float64 { return floats[i] }
 	}
-	return t
+	switch {
+	case n == 0 && slices.Contains([]onnxgraph.DType{onnxgraph.Float, onnxgraph.Double, onnxgraph.Int64, onnxgraph.Int32, onnxgraph.Bool}, d):
+	case d == onnxgraph.Float:
+		for i := range n {
+			data = le.AppendUint32(data, math.Float32bits(float32(number(i))))
+		}
+	case d == onnxgraph.Double:
+		for i := range n {
+			data = le.AppendUint64(data, math.Float64bits(number(i)))
+		}
+	case ints == nil:
+		return nil
+	case d == onnxgraph.Int64:
+		for _, v := range ints {
+			data = le.AppendUint64(data, uint64(v))
+		}
+	case d == onnxgraph.Int32:
+		for _, v := range ints {
+			data = le.AppendUint32(data, uint32(int32(v)))
+		}
+	case d == onnxgraph.Bool:
+		for _, v := range ints {
+			data = append(data, byte(min(1, max(v, -v))))
+		}
+	default:
+		return nil
+	}
+	return &onnxgraph.Tensor{DType: d, Dims: dims, Data: data}
 }
 
 // folder computes one element of an elementwise operator from those of its
@@ -305,18 +319,15 @@ func (f folder) fold(c *op.InferCtx) {
 	if f.ints != nil && foldAll(c, dims, intsOf, f.ints, setInts) {
 		return
 	}
+	if f.floats != nil && derived(c) && foldAll(c, dims, floatsOf, func(x []float64) (float64, bool) { return f.floats(x), true }, setFloats) {
+		return
+	}
 	symbolic := f.dims
 	if f.intDims != nil && c.Out[0].DType().IsInteger() {
 		symbolic = f.intDims
 	}
 	if symbolic != nil && len(dims) <= 1 && derived(c) {
-		ok := foldAll(c, dims, signedElems, func(x []onnxgraph.Dim) (onnxgraph.Dim, bool) { return symbolic(x), true }, setElems)
-		if ok {
-			return
-		}
-	}
-	if f.floats != nil && derived(c) {
-		foldAll(c, dims, floatsOf, func(x []float64) (float64, bool) { return f.floats(x), true }, setFloats)
+		foldAll(c, dims, signedElems, func(x []onnxgraph.Dim) (onnxgraph.Dim, bool) { return symbolic(x), true }, setElems)
 	}
 }
 
@@ -347,7 +358,12 @@ func foldAll[T any](c *op.InferCtx, dims []int64, read func(*op.Fact) ([]T, bool
 	args := make([]T, len(values))
 	for k := range out {
 		for i, v := range values {
-			at := broadcastIndex(int64(k), dims, c.In[i].Shape())
+			at := int64(k)
+			if len(v) == 1 {
+				at = 0
+			} else if len(v) != len(out) { // else nothing is broadcast
+				at = broadcastIndex(at, dims, c.In[i].Shape())
+			}
 			if at >= int64(len(v)) {
 				return false
 			}
