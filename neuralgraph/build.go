@@ -13,7 +13,7 @@ import (
 // model as given, std its standard form.
 func (a *analysis) graph(m, std *onnxgraph.Model) (*Graph, error) {
 	g := &Graph{analysis: a, standard: std, groupOf: map[*class]int{}, views: map[string][]piece{}, Nodes: len(std.Graph.Nodes), Opset: m.OpsetVersion("")}
-	params := a.floatParameters(m)
+	params := a.realParameters(m)
 	names := map[string]bool{}
 	for _, p := range params {
 		names[p.Name] = true
@@ -287,7 +287,7 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 	given, hasGiven := map[string]bool{}, false
 	for _, t := range m.Graph.Initializers {
 		given[t.Name] = true
-		hasGiven = hasGiven || t.DType.IsFloat() && len(t.Dims) > 0
+		hasGiven = hasGiven || t.DType.IsFloat() && t.Len() > 1
 	}
 	left := map[string]bool{}
 	for _, t := range g.analysis.model.Graph.Initializers {

@@ -8,7 +8,8 @@ import (
 
 // Tables of frequencies (of rotary embeddings, of linear biases) are multiplied
 // by the numbers of the places, of which sines may be taken, and by nothing
-// else. They stand among the initializers, but nobody trains them.
+// else. Tables of the sines themselves are addressed by the places, and
+// multiply data. Both stand among the initializers, but nobody trains them.
 
 // products are the operators that multiply a table by places.
 var products = map[string]bool{"Mul": true, "Div": true, "MatMul": true, "Gemm": true, "Einsum": true}
@@ -19,15 +20,16 @@ var rearranged = map[string]bool{
 }
 
 // frequencies says whether the parameter is only ever multiplied by places
-// (values that depend on no data), or an angle. What follows may not meet
-// another weight before it meets data: a network over places is trained. So is
-// a single number that scales a table.
+// (values that depend on no data), or an angle, or a factor that places choose.
+// What follows may not meet another weight before it meets data: a network over
+// places is trained. So is a single number that scales a table.
 func (g *Graph) frequencies(p *Parameter) bool {
 	if p.Elements() < 2 {
 		return false
 	}
 	a := g.analysis
 	var found []string
+	chosen := map[string]bool{} // rows, chosen by places
 	seen := map[string]bool{p.Name: true}
 	for queue := []string{p.Name}; len(queue) > 0; queue = queue[1:] {
 		for _, n := range a.consumers[queue[0]] {
@@ -37,7 +39,13 @@ func (g *Graph) frequencies(p *Parameter) bool {
 				continue
 			case n.OpType == "Cos" || n.OpType == "Sin" || products[n.OpType] && !a.constant[out] && !a.byData[out]:
 				found = append(found, out)
+			case n.OpType == "Mul" && chosen[queue[0]]:
+				found = append(found, out)
+			case (n.OpType == "Gather" || n.OpType == "Slice") && n.Input(0) == queue[0] && !a.constant[out] && !a.byData[out]:
+				chosen[out] = true
+				queue = append(queue, out)
 			case rearranged[n.OpType] && n.Input(0) == queue[0] || a.constant[out]:
+				chosen[out] = chosen[queue[0]]
 				queue = append(queue, out)
 			default:
 				return false
@@ -65,6 +73,9 @@ func (g *Graph) meetsWeight(values []string) bool {
 	}
 	seen := map[string]bool{}
 	for queue := values; len(queue) > 0; queue = queue[1:] {
+		if a.byData[queue[0]] {
+			continue
+		}
 		for _, n := range a.consumers[queue[0]] {
 			if layers[n] || weighted(n) {
 				return true
