@@ -126,7 +126,7 @@ func (d *decoder) model(b []byte) (*Model, error) {
 	for s.next() {
 		var err error
 		switch s.key {
-		case modelIRVersion:
+		case modelIrVersion:
 			number(&m.IRVersion, &s, &k)
 		case modelProducerName:
 			d.text(&m.ProducerName, &s, &k)
@@ -134,20 +134,20 @@ func (d *decoder) model(b []byte) (*Model, error) {
 			d.text(&m.ProducerVersion, &s, &k)
 		case modelDomain:
 			d.text(&m.Domain, &s, &k)
-		case modelVersion:
+		case modelModelVersion:
 			number(&m.ModelVersion, &s, &k)
-		case modelDoc:
+		case modelDocString:
 			d.text(&m.Doc, &s, &k)
-		case modelOpset:
+		case modelOpsetImport:
 			err = d.opset(&m.Opsets, &m.spelling.opsets, &s)
-		case modelMetadata:
+		case modelMetadataProps:
 			err = d.entries(&m.Metadata, &s)
 		case modelGraph:
 			if m.Graph != nil {
 				return nil, errTwice("graph")
 			}
 			m.Graph, err = d.graph(s.body)
-		case modelFunction:
+		case modelFunctions:
 			err = all(d, &m.Functions, &s, d.function)
 		default:
 			k.add(&s)
@@ -244,9 +244,9 @@ func (d *decoder) graphFields(g *Graph, b []byte) error {
 		switch s.key {
 		case graphName:
 			d.text(&g.Name, &s, &k)
-		case graphDoc:
+		case graphDocString:
 			d.text(&g.Doc, &s, &k)
-		case graphMetadata:
+		case graphMetadataProps:
 			err = d.entries(&g.Metadata, &s)
 		case graphNode:
 			err = all(d, &g.Nodes, &s, d.node)
@@ -260,7 +260,7 @@ func (d *decoder) graphFields(g *Graph, b []byte) error {
 			if err = all(d, &g.Initializers, &s, d.tensor); err != nil {
 				return fmt.Errorf("initializer %w", err)
 			}
-		case graphSparse:
+		case graphSparseInitializer:
 			if err = all(d, &g.Sparse, &s, d.sparse); err != nil {
 				return fmt.Errorf("sparse initializer: %w", err)
 			}
@@ -301,9 +301,9 @@ func (d *decoder) nodeFields(n *Node, b []byte) error {
 			d.domain(&n.Domain, &s, &k)
 		case nodeOverload:
 			d.text(&n.Overload, &s, &k)
-		case nodeDoc:
+		case nodeDocString:
 			d.text(&n.Doc, &s, &k)
-		case nodeMetadata:
+		case nodeMetadataProps:
 			err = d.entries(&n.Metadata, &s)
 		case nodeAttribute:
 			if err = all(d, &n.Attrs, &s, d.attribute); err != nil && !isWireError(err) { // the operator may come after its attributes
@@ -351,9 +351,9 @@ func (d *decoder) valueFields(v *Value, b []byte) error {
 		switch s.key {
 		case valueName:
 			d.text(&v.Name, &s, &k)
-		case valueDoc:
+		case valueDocString:
 			d.text(&v.Doc, &s, &k)
-		case valueMetadata:
+		case valueMetadataProps:
 			err = d.entries(&v.Metadata, &s)
 		case valueType:
 			if v.Type.says() {
@@ -400,7 +400,7 @@ func (d *decoder) functionFields(f *Function, b []byte) error {
 			d.domain(&f.Domain, &s, &k)
 		case functionOverload:
 			d.text(&f.Overload, &s, &k)
-		case functionDoc:
+		case functionDocString:
 			d.text(&f.Doc, &s, &k)
 		case functionInput:
 			err = d.texts(&f.Inputs, &s)
@@ -410,13 +410,13 @@ func (d *decoder) functionFields(f *Function, b []byte) error {
 			err = d.texts(&f.Attrs, &s)
 		case functionNode:
 			err = all(d, &f.Nodes, &s, d.node)
-		case functionOpset:
+		case functionOpsetImport:
 			err = d.opset(&f.Opsets, &f.spelling.opsets, &s)
 		case functionValueInfo:
 			err = all(d, &f.ValueInfo, &s, d.value)
-		case functionMetadata:
+		case functionMetadataProps:
 			err = d.entries(&f.Metadata, &s)
-		case functionDefault:
+		case functionAttributeProto:
 			err = all(d, &f.Defaults, &s, d.attribute)
 		default:
 			k.add(&s)
@@ -453,9 +453,9 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 		switch s.key {
 		case attrName:
 			d.text(&a.Name, &s, &k)
-		case attrDoc:
+		case attrDocString:
 			d.text(&a.Doc, &s, &k)
-		case attrRef:
+		case attrRefAttrName:
 			d.text(&a.RefAttr, &s, &k)
 		case attrType:
 			a.Type = AttrType(s.num)
@@ -464,30 +464,30 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 			} else if a.Type == AttrUndefined {
 				k.add(&s)
 			}
-		case attrFloat, attrInt, attrString:
-			scalar[s.key>>3-attrFloat>>3] = s
+		case attrF, attrI, attrS:
+			scalar[s.key>>3-attrF>>3] = s
 		case attrFloats, attrFloats&^7 | wireBytes:
 			floats = joinNumbers(floats, &s)
 		case attrInts, attrInts&^7 | wireBytes:
 			ints = joinNumbers(ints, &s)
 		case attrStrings:
 			err = push(d, &a.Strings, &s, d.names.bytes(s.body))
-		case attrTensor:
+		case attrT:
 			if a.T != nil {
 				return errTwice("its tensor")
 			}
 			a.T, err = d.tensor(s.body)
-		case attrGraph:
+		case attrG:
 			if a.G != nil {
 				return errTwice("its graph")
 			}
 			a.G, err = d.graph(s.body)
-		case attrSparse:
+		case attrSparseTensor:
 			if a.Sparse != nil {
 				return errTwice("its sparse tensor")
 			}
 			a.Sparse, err = d.sparse(s.body)
-		case attrTP:
+		case attrTp:
 			if a.TP != nil {
 				return errTwice("its type")
 			}
@@ -496,9 +496,9 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 			err = all(d, &a.Tensors, &s, d.tensor)
 		case attrGraphs:
 			err = all(d, &a.Graphs, &s, d.graph)
-		case attrSparses:
+		case attrSparseTensors:
 			err = all(d, &a.Sparses, &s, d.sparse)
-		case attrTypes:
+		case attrTypeProtos:
 			err = all(d, &a.Types, &s, d.newType)
 		default:
 			k.add(&s)
@@ -626,15 +626,15 @@ func (d *decoder) typ(b []byte) (Type, error) {
 			t.Denotation = d.names.text(s.body)
 			odd = odd || t.Denotation == ""
 			continue
-		case typeTensor:
+		case typeTensorType:
 			kind = TensorKind
-		case typeSparse:
+		case typeSparseTensorType:
 			kind = SparseTensorKind
-		case typeSequence:
+		case typeSequenceType:
 			kind = SequenceKind
-		case typeOptional:
+		case typeOptionalType:
 			kind = OptionalKind
-		case typeMap:
+		case typeMapType:
 			kind = MapKind
 		default:
 			odd = true
@@ -673,9 +673,9 @@ func (d *decoder) typeFields(t *Type, b []byte) (odd bool, err error) {
 	s := scanner{rest: b}
 	for s.next() {
 		switch (part{t.Kind, s.key}) {
-		case part{TensorKind, tensorTypeElem}, part{SparseTensorKind, tensorTypeElem}, part{MapKind, mapTypeKey}:
+		case part{TensorKind, typeTensorElemType}, part{SparseTensorKind, typeTensorElemType}, part{MapKind, typeMapKeyType}:
 			t.DType, sawDType = DType(s.num), true
-		case part{TensorKind, tensorTypeShape}, part{SparseTensorKind, tensorTypeShape}:
+		case part{TensorKind, typeTensorShape}, part{SparseTensorKind, typeTensorShape}:
 			if t.Shape != nil {
 				return false, errTwice("a shape")
 			}
@@ -684,7 +684,7 @@ func (d *decoder) typeFields(t *Type, b []byte) (odd bool, err error) {
 				return false, err
 			}
 			odd = odd || more
-		case part{SequenceKind, listTypeElem}, part{OptionalKind, listTypeElem}, part{MapKind, mapTypeValue}:
+		case part{SequenceKind, typeSequenceElemType}, part{OptionalKind, typeSequenceElemType}, part{MapKind, typeMapValueType}:
 			if t.Elem != nil {
 				return false, errTwice("the type of elements")
 			}
@@ -712,7 +712,7 @@ func (d *decoder) shape(b []byte) (shape Shape, odd bool, err error) {
 	dims := []Dim{}
 	s := scanner{rest: b}
 	for s.next() {
-		if s.key != shapeDim {
+		if s.key != tensorShapeDim {
 			odd = true
 			continue
 		}
@@ -735,13 +735,13 @@ func (d *decoder) dim(b []byte) (dim Dim, odd bool, err error) {
 	for fields := 1; s.next(); fields++ {
 		odd = odd || fields > 1
 		switch s.key {
-		case dimValue:
+		case tensorShapeDimensionDimValue:
 			if dim = UnknownDim(); int64(s.num) >= 0 {
 				dim = Known(int64(s.num))
 			} else {
 				odd = true
 			}
-		case dimParam:
+		case tensorShapeDimensionDimParam:
 			dim = Sym(d.names.text(s.body))
 			odd = odd || dim.Symbol == ""
 		default:
@@ -762,17 +762,17 @@ func (d *decoder) sparse(b []byte) (*SparseTensor, error) {
 	for s.next() {
 		var err error
 		switch s.key {
-		case sparseValues:
+		case sparseTensorValues:
 			if t.Values != nil {
 				return nil, errTwice("values")
 			}
 			t.Values, err = d.tensor(s.body)
-		case sparseIndices:
+		case sparseTensorIndices:
 			if t.Indices != nil {
 				return nil, errTwice("indices")
 			}
 			t.Indices, err = d.tensor(s.body)
-		case sparseDims, sparseDims&^7 | wireBytes:
+		case sparseTensorDims, sparseTensorDims&^7 | wireBytes:
 			dims = joinNumbers(dims, &s)
 		default:
 			k.add(&s)
@@ -823,12 +823,12 @@ func (d *decoder) tensorFields(t *Tensor, b []byte) error {
 		switch {
 		case s.key == tensorName:
 			d.text(&t.Name, &s, &k)
-		case s.key == tensorDoc:
+		case s.key == tensorDocString:
 			d.text(&t.Doc, &s, &k)
-		case s.key == tensorMetadata:
+		case s.key == tensorMetadataProps:
 			err = d.entries(&t.Metadata, &s)
-		case s.key == tensorDType:
-		case s.key == tensorLocation && s.num == externalLocation:
+		case s.key == tensorDataType:
+		case s.key == tensorDataLocation && s.num == externalLocation:
 		case s.key == tensorDims || s.key == tensorDims&^7|wireBytes:
 			dims = joinNumbers(dims, &s)
 		case s.key>>3 != carrier>>3:
@@ -891,9 +891,9 @@ func (t *Tensor) carrier(b []byte) (uint64, error) {
 	s := scanner{rest: b}
 	for s.next() {
 		switch s.key {
-		case tensorDType:
+		case tensorDataType:
 			t.DType = DType(s.num)
-		case tensorLocation:
+		case tensorDataLocation:
 			location = s.num
 		case tensorRawData:
 			raw = true

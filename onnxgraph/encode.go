@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // minBlob is the size from which data is written from where it lies, instead
@@ -97,7 +99,7 @@ func (e *encoder) writeTo(w io.Writer) (n int64, err error) {
 	return n, err
 }
 
-func (e *encoder) uvarint(v uint64) { e.buf = binary.AppendUvarint(e.buf, v) }
+func (e *encoder) uvarint(v uint64) { e.buf = protowire.AppendVarint(e.buf, v) }
 
 func (e *encoder) varint(key uint64, v int64) {
 	e.uvarint(key)
@@ -138,11 +140,12 @@ func (e *encoder) begin(key uint64) mark {
 // end puts the length in front of the message begun at m.
 func (e *encoder) end(m mark) {
 	n := uint64(len(e.buf)-m.at-1) + uint64(e.blobSize-m.blobSize)
-	var length [binary.MaxVarintLen64]byte
-	used := binary.PutUvarint(length[:], n)
+	var scratch [binary.MaxVarintLen64]byte
+	length := protowire.AppendVarint(scratch[:0], n)
+	used := len(length)
 	e.buf[m.at] = length[0]
 	if used > 1 {
-		e.buf = slices.Insert(e.buf, m.at+1, length[1:used]...)
+		e.buf = slices.Insert(e.buf, m.at+1, length[1:]...)
 		for i := range e.blobs[m.blobs:] {
 			e.blobs[m.blobs+i].at += used - 1
 		}
@@ -234,18 +237,18 @@ func optional[T any](f *fields, key uint64, v *T, write func(*T) error) error {
 
 func (e *encoder) model(m *Model) error {
 	f := e.fields(m.Unknown)
-	f.number(modelIRVersion, m.IRVersion)
+	f.number(modelIrVersion, m.IRVersion)
 	f.str(modelProducerName, m.ProducerName)
 	f.str(modelProducerVersion, m.ProducerVersion)
 	f.str(modelDomain, m.Domain)
-	f.number(modelVersion, m.ModelVersion)
-	f.str(modelDoc, m.Doc)
+	f.number(modelModelVersion, m.ModelVersion)
+	f.str(modelDocString, m.Doc)
 	if err := optional(&f, modelGraph, m.Graph, e.graph); err != nil {
 		return err
 	}
-	f.opsets(modelOpset, m.Opsets, m.spelling)
-	f.entries(modelMetadata, m.Metadata)
-	if err := messages(&f, modelFunction, m.Functions, e.function); err != nil {
+	f.opsets(modelOpsetImport, m.Opsets, m.spelling)
+	f.entries(modelMetadataProps, m.Metadata)
+	if err := messages(&f, modelFunctions, m.Functions, e.function); err != nil {
 		return err
 	}
 	return f.close()
@@ -297,7 +300,7 @@ func (e *encoder) graphFields(g *Graph) error {
 	if err := messages(&f, graphInitializer, g.Initializers, e.tensor); err != nil {
 		return fmt.Errorf("initializer %w", err)
 	}
-	f.str(graphDoc, g.Doc)
+	f.str(graphDocString, g.Doc)
 	for _, values := range []struct {
 		key  uint64
 		list []*Value
@@ -306,10 +309,10 @@ func (e *encoder) graphFields(g *Graph) error {
 			return err
 		}
 	}
-	if err := messages(&f, graphSparse, g.Sparse, e.sparse); err != nil {
+	if err := messages(&f, graphSparseInitializer, g.Sparse, e.sparse); err != nil {
 		return err
 	}
-	f.entries(graphMetadata, g.Metadata)
+	f.entries(graphMetadataProps, g.Metadata)
 	return f.close()
 }
 
@@ -322,10 +325,10 @@ func (e *encoder) node(n *Node) error {
 	if err := messages(&f, nodeAttribute, n.Attrs, e.attribute); err != nil {
 		return fmt.Errorf("node %q (%s), %w", n.Name, n.Op(), err)
 	}
-	f.str(nodeDoc, n.Doc)
+	f.str(nodeDocString, n.Doc)
 	f.str(nodeDomain, n.Domain)
 	f.str(nodeOverload, n.Overload)
-	f.entries(nodeMetadata, n.Metadata)
+	f.entries(nodeMetadataProps, n.Metadata)
 	return f.close()
 }
 
@@ -337,8 +340,8 @@ func (e *encoder) value(v *Value) error {
 		e.typ(v.Type)
 		f.end(m)
 	}
-	f.str(valueDoc, v.Doc)
-	f.entries(valueMetadata, v.Metadata)
+	f.str(valueDocString, v.Doc)
+	f.entries(valueMetadataProps, v.Metadata)
 	return f.close()
 }
 
@@ -358,17 +361,17 @@ func (e *encoder) functionFields(fn *Function) error {
 	if err := messages(&f, functionNode, fn.Nodes, e.node); err != nil {
 		return err
 	}
-	f.str(functionDoc, fn.Doc)
-	f.opsets(functionOpset, fn.Opsets, fn.spelling)
+	f.str(functionDocString, fn.Doc)
+	f.opsets(functionOpsetImport, fn.Opsets, fn.spelling)
 	f.str(functionDomain, fn.Domain)
-	if err := messages(&f, functionDefault, fn.Defaults, e.attribute); err != nil {
+	if err := messages(&f, functionAttributeProto, fn.Defaults, e.attribute); err != nil {
 		return err
 	}
 	if err := messages(&f, functionValueInfo, fn.ValueInfo, e.value); err != nil {
 		return err
 	}
 	f.str(functionOverload, fn.Overload)
-	f.entries(functionMetadata, fn.Metadata)
+	f.entries(functionMetadataProps, fn.Metadata)
 	return f.close()
 }
 
@@ -383,10 +386,10 @@ func (e *encoder) attributeFields(a *Attribute) error {
 	f := e.fields(a.Unknown)
 	f.str(attrName, a.Name)
 	f.scalars(a)
-	if err := optional(&f, attrTensor, a.T, e.tensor); err != nil {
+	if err := optional(&f, attrT, a.T, e.tensor); err != nil {
 		return err
 	}
-	if err := optional(&f, attrGraph, a.G, e.graph); err != nil {
+	if err := optional(&f, attrG, a.G, e.graph); err != nil {
 		return err
 	}
 	f.upTo(attrFloats, false)
@@ -405,19 +408,19 @@ func (e *encoder) attributeFields(a *Attribute) error {
 	if err := messages(&f, attrGraphs, a.Graphs, e.graph); err != nil {
 		return err
 	}
-	f.str(attrDoc, a.Doc)
-	if err := optional(&f, attrTP, a.TP, e.typePtr); err != nil {
+	f.str(attrDocString, a.Doc)
+	if err := optional(&f, attrTp, a.TP, e.typePtr); err != nil {
 		return err
 	}
-	if err := messages(&f, attrTypes, a.Types, e.typePtr); err != nil {
+	if err := messages(&f, attrTypeProtos, a.Types, e.typePtr); err != nil {
 		return err
 	}
 	f.number(attrType, int64(a.Type))
-	f.str(attrRef, a.RefAttr)
-	if err := optional(&f, attrSparse, a.Sparse, e.sparse); err != nil {
+	f.str(attrRefAttrName, a.RefAttr)
+	if err := optional(&f, attrSparseTensor, a.Sparse, e.sparse); err != nil {
 		return err
 	}
-	if err := messages(&f, attrSparses, a.Sparses, e.sparse); err != nil {
+	if err := messages(&f, attrSparseTensors, a.Sparses, e.sparse); err != nil {
 		return err
 	}
 	return f.close()
@@ -431,15 +434,15 @@ func (f *fields) scalars(a *Attribute) {
 		f.upTo(key, yes)
 		return yes
 	}
-	if is(attrFloat, AttrFloat) {
-		f.uvarint(attrFloat)
+	if is(attrF, AttrFloat) {
+		f.uvarint(attrF)
 		f.buf = le.AppendUint32(f.buf, math.Float32bits(a.F))
 	}
-	if is(attrInt, AttrInt) {
-		f.varint(attrInt, a.I)
+	if is(attrI, AttrInt) {
+		f.varint(attrI, a.I)
 	}
-	if is(attrString, AttrString) {
-		f.data(attrString, a.S)
+	if is(attrS, AttrString) {
+		f.data(attrS, a.S)
 	}
 }
 
@@ -469,8 +472,8 @@ func (e *encoder) typ(t Type) {
 	}
 	elem := func(kind, key uint64) {
 		m := e.begin(kind)
-		if kind == typeMap {
-			e.varint(mapTypeKey, int64(t.DType))
+		if kind == typeMapType {
+			e.varint(typeMapKeyType, int64(t.DType))
 		}
 		if t.Elem != nil && t.Elem.says() {
 			inner := e.begin(key)
@@ -481,23 +484,23 @@ func (e *encoder) typ(t Type) {
 	}
 	tensor := func(kind uint64) {
 		m := e.begin(kind)
-		e.varint(tensorTypeElem, int64(t.DType))
+		e.varint(typeTensorElemType, int64(t.DType))
 		e.shape(t.Shape)
 		e.end(m)
 	}
 	switch t.Kind {
 	case TensorKind:
-		tensor(typeTensor)
+		tensor(typeTensorType)
 	case SequenceKind:
-		elem(typeSequence, listTypeElem)
+		elem(typeSequenceType, typeSequenceElemType)
 	case MapKind:
-		elem(typeMap, mapTypeValue)
+		elem(typeMapType, typeMapValueType)
 	case SparseTensorKind:
 		denote()
-		tensor(typeSparse)
+		tensor(typeSparseTensorType)
 	case OptionalKind:
 		denote()
-		elem(typeOptional, listTypeElem)
+		elem(typeOptionalType, typeSequenceElemType)
 	}
 	denote()
 }
@@ -515,14 +518,14 @@ func (e *encoder) shape(s Shape) {
 	if s == nil {
 		return
 	}
-	m := e.begin(tensorTypeShape)
+	m := e.begin(typeTensorShape)
 	for _, d := range s {
-		dim := e.begin(shapeDim)
+		dim := e.begin(tensorShapeDim)
 		switch {
 		case d.IsKnown():
-			e.varint(dimValue, d.Value)
+			e.varint(tensorShapeDimensionDimValue, d.Value)
 		case d.Symbol != "":
-			e.text(dimParam, d.Symbol)
+			e.text(tensorShapeDimensionDimParam, d.Symbol)
 		}
 		e.end(dim)
 	}
@@ -531,13 +534,13 @@ func (e *encoder) shape(s Shape) {
 
 func (e *encoder) sparse(s *SparseTensor) error {
 	f := e.fields(s.Unknown)
-	if err := optional(&f, sparseValues, s.Values, e.tensor); err != nil {
+	if err := optional(&f, sparseTensorValues, s.Values, e.tensor); err != nil {
 		return err
 	}
-	if err := optional(&f, sparseIndices, s.Indices, e.tensor); err != nil {
+	if err := optional(&f, sparseTensorIndices, s.Indices, e.tensor); err != nil {
 		return err
 	}
-	f.numbers(sparseDims, s.Dims)
+	f.numbers(sparseTensorDims, s.Dims)
 	return f.close()
 }
 
@@ -556,25 +559,25 @@ func (e *encoder) tensorFields(t *Tensor) error {
 	}
 	f := e.fields(t.Unknown)
 	f.numbers(tensorDims, t.Dims)
-	f.upTo(tensorDType, true)
-	f.varint(tensorDType, int64(t.DType))
+	f.upTo(tensorDataType, true)
+	f.varint(tensorDataType, int64(t.DType))
 	elements := func(from, to uint64) { // the fields of elements stand around others
 		if key >= from && key < to {
 			f.upTo(key, true)
 			f.elements(key, t, n)
 		}
 	}
-	elements(tensorDType, tensorName)
+	elements(tensorDataType, tensorName)
 	f.str(tensorName, t.Name)
-	elements(tensorName, tensorDoc)
-	f.str(tensorDoc, t.Doc)
+	elements(tensorName, tensorDocString)
+	f.str(tensorDocString, t.Doc)
 	if external != nil {
 		f.upTo(tensorExternalData, true)
 		f.external(external)
-		f.upTo(tensorLocation, true)
-		f.varint(tensorLocation, externalLocation)
+		f.upTo(tensorDataLocation, true)
+		f.varint(tensorDataLocation, externalLocation)
 	}
-	f.entries(tensorMetadata, t.Metadata)
+	f.entries(tensorMetadataProps, t.Metadata)
 	return f.close()
 }
 

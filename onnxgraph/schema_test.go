@@ -18,10 +18,10 @@ import (
 )
 
 // The oracle of these tests is protobuf's own implementation, driven by
-// testdata/onnx.proto.
+// onnx.proto.
 
 var modelSchema = sync.OnceValues(func() (protoreflect.MessageDescriptor, error) {
-	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{ImportPaths: []string{"testdata"}}}
+	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{ImportPaths: []string{"."}}}
 	files, err := c.Compile(context.Background(), "onnx.proto")
 	if err != nil {
 		return nil, err

@@ -3,6 +3,8 @@ package onnxgraph
 import (
 	"encoding/binary"
 	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 var le = binary.LittleEndian
@@ -135,7 +137,7 @@ func appendTyped(to []byte, t *Tensor, n int64) []byte {
 		default:
 			v = uint64(b[0])
 		}
-		to = binary.AppendUvarint(to, v)
+		to = protowire.AppendVarint(to, v)
 	}
 	return to
 }

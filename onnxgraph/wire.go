@@ -7,7 +7,22 @@ import (
 	"fmt"
 	"slices"
 	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
+
+//go:generate go run ./internal/fieldgen onnx.proto fields.go
+
+// Wire types (https://protobuf.dev/programming-guides/encoding).
+const (
+	wireVarint  = uint64(protowire.VarintType)
+	wireFixed64 = uint64(protowire.Fixed64Type)
+	wireBytes   = uint64(protowire.BytesType)
+	wireFixed32 = uint64(protowire.Fixed32Type)
+)
+
+// externalLocation is the value of data_location for external data.
+const externalLocation = 1
 
 // wireError is a fault of the encoding itself: the bytes are no protobuf.
 type wireError string
@@ -79,10 +94,8 @@ func uvarint(b []byte) (v uint64, n int) {
 	if len(b) > 0 && b[0] < 0x80 { // most are short
 		return uint64(b[0]), 1
 	}
-	if v, n = binary.Uvarint(b); n < 0 {
-		n = 0
-	}
-	return v, n
+	v, n = protowire.ConsumeVarint(b)
+	return v, max(0, n)
 }
 
 // alike counts the fields behind the present one that have the same key.
