@@ -63,6 +63,9 @@ func readNPZ(r io.ReaderAt, length int64) (*Set, error) {
 	if len(z.File) > maxNPZArrays {
 		return nil, fmt.Errorf("%d arrays, at most %d are supported", len(z.File), maxNPZArrays)
 	}
+	if err := checkZip(z, length); err != nil {
+		return nil, err
+	}
 	s := &Set{}
 	for _, f := range z.File {
 		name, ok := strings.CutSuffix(f.Name, ".npy")
@@ -72,7 +75,7 @@ func readNPZ(r io.ReaderAt, length int64) (*Set, error) {
 		if s.Get(name) != nil {
 			return nil, fmt.Errorf("array %q occurs twice", name)
 		}
-		d, err := readEntry(f, length)
+		d, err := readEntry(f)
 		if err != nil {
 			return nil, fmt.Errorf("array %q: %w", name, err)
 		}
@@ -81,12 +84,25 @@ func readNPZ(r io.ReaderAt, length int64) (*Set, error) {
 	return s, nil
 }
 
-// readEntry reads one array out of a zip file of length bytes.
-func readEntry(f *zip.File, length int64) (*tensor.Dense, error) {
-	// A small file must not make us allocate much.
-	if f.UncompressedSize64 > math.MaxInt64/2 || f.UncompressedSize64/maxInflate > uint64(length) {
-		return nil, fmt.Errorf("%d bytes cannot come out of a file of %d", f.UncompressedSize64, length)
+// checkZip refuses a directory by which a file of length bytes unpacks to more
+// than deflate can make of it: by entries that share their data, or by sizes
+// that are not true. What it can make, as of zeros, is a thousandfold.
+func checkZip(z *zip.Reader, length int64) error {
+	left := uint64(length)
+	for _, f := range z.File {
+		if f.CompressedSize64 > left {
+			return fmt.Errorf("entry %q: %d compressed bytes, the file of %d has %d left (entries overlap)", f.Name, f.CompressedSize64, length, left)
+		}
+		left -= f.CompressedSize64
+		if f.UncompressedSize64 > math.MaxInt64/2 || f.UncompressedSize64/maxInflate > f.CompressedSize64 {
+			return fmt.Errorf("entry %q: %d bytes cannot come out of %d", f.Name, f.UncompressedSize64, f.CompressedSize64)
+		}
 	}
+	return nil
+}
+
+// readEntry reads one array out of a zip file.
+func readEntry(f *zip.File) (*tensor.Dense, error) {
 	r, err := f.Open()
 	if err != nil {
 		return nil, err

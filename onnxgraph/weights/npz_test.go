@@ -128,7 +128,7 @@ func TestReadNPZRefuses(t *testing.T) {
 		{"negative", "not understood", dict("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }")},
 		{"overflow", "too large", dict("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }")},
 		{"empty", "no elements", zipped(t, "a.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", nil))},
-		{"bomb", "cannot come out of a file", huge},
+		{"bomb", "cannot come out of", huge},
 	}
 	for _, c := range cases {
 		_, err := readNPZ(bytes.NewReader(c.file), int64(len(c.file)))
