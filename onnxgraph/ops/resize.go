@@ -79,7 +79,10 @@ func inferResize(c *op.InferCtx) error {
 		return nil
 	}
 	r := resizeOf(c.Node, len(s), c.I)
-	if !r.known || c.Node.Str("keep_aspect_ratio_policy", "stretch") != "stretch" {
+	if policy := c.Node.Str("keep_aspect_ratio_policy", "stretch"); policy != "stretch" {
+		r.keepAspect(s, policy)
+	}
+	if !r.known {
 		out := unknowns(len(s))
 		for a := range s {
 			if c.Node.Attr("axes") != nil && !slices.Contains(r.axes, a) {
@@ -105,6 +108,30 @@ func inferResize(c *op.InferCtx) error {
 	}
 	c.Set(0, c.I(0).DType(), s)
 	return nil
+}
+
+// keepAspect replaces sizes by those that scale all axes alike: as large as
+// fits into the sizes, or as small as covers them.
+func (r *resizeArgs) keepAspect(s onnxgraph.Shape, policy string) {
+	if !r.known || r.sizes == nil {
+		return
+	}
+	scale := 0.0
+	for i, a := range r.axes {
+		if !s[a].IsKnown() || s[a].Value == 0 || !r.sizes[i].IsKnown() {
+			r.known = false
+			return
+		}
+		x := float64(r.sizes[i].Value) / float64(s[a].Value)
+		if i == 0 || policy == "not_larger" && x < scale || policy == "not_smaller" && x > scale {
+			scale = x
+		}
+	}
+	sizes := make([]onnxgraph.Dim, len(r.axes))
+	for i, a := range r.axes {
+		sizes[i] = onnxgraph.Known(int64(math.Floor(scale*float64(s[a].Value) + 0.5)))
+	}
+	r.sizes = sizes
 }
 
 // flowResize: axes that keep their extent are untouched.

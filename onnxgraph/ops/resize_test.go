@@ -4,6 +4,9 @@ import (
 	"testing"
 
 	"ninox/onnxgraph"
+	"ninox/onnxgraph/infer"
+	"ninox/onnxgraph/ops"
+	"ninox/onnxgraph/text"
 )
 
 func TestResize(t *testing.T) {
@@ -44,4 +47,20 @@ func TestResize(t *testing.T) {
 		row{Op: "Upsample", Opset: 7, Attrs: with(onnxgraph.FloatsAttr("scales", 1, 1, 2, 2)), In: in(normal(1, 1, 2, 3)), Reason: "version 7"},
 	)
 	check(t, rows)
+}
+
+// TestKeepAspect: sizes are a box that the result fits into, or covers.
+func TestKeepAspect(t *testing.T) {
+	for policy, want := range map[string]string{"stretch": "float[1,1,8,6]", "not_larger": "float[1,1,6,6]", "not_smaller": "float[1,1,8,8]"} {
+		m := text.MustParse(`<ir_version: 8, opset_import: ["" : 18]> fit (float[1,1,4,4] x) => (y) <int64[2] box = {8, 6}> {
+			y = Resize <axes = [2, 3], keep_aspect_ratio_policy = "` + policy + `"> (x, "", "", box)
+		}`)
+		facts, err := infer.Run(m, ops.Registry(), infer.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := facts.Fact("y").Type.String(); got != want {
+			t.Errorf("%s: %s, expected %s", policy, got, want)
+		}
+	}
 }
