@@ -18,6 +18,7 @@ type analysis struct {
 	reg       *op.Registry
 	facts     *infer.Result
 	constant  map[string]bool            // values that depend on initializers only
+	quantized map[string]bool            // integers that stand for real numbers
 	byData    map[string]bool            // values that depend on the content of a model input, not only on its shape or on positions
 	producer  map[string]*onnxgraph.Node // of the outermost graph
 	consumers map[string][]*onnxgraph.Node
@@ -56,7 +57,10 @@ var fused = map[string]bool{
 // unfused lowers fused operators; a model with one that has no lowering stays
 // as it is.
 func unfused(m *onnxgraph.Model, reg *op.Registry) *onnxgraph.Model {
-	only := func(n *onnxgraph.Node) bool { return fused[n.OpType] }
+	only := func(n *onnxgraph.Node) bool {
+		def := reg.For(n)
+		return fused[n.OpType] || def != nil && def.Flow.OpaqueReason() == op.FlowOfLowering.OpaqueReason()
+	}
 	if !slices.ContainsFunc(m.Graph.Nodes, only) {
 		return m
 	}
@@ -81,7 +85,7 @@ func propagated(m *onnxgraph.Model, reg *op.Registry) (*analysis, error) {
 // classify finds producers, consumers and constant values of the outermost
 // graph.
 func (a *analysis) classify() {
-	a.constant, a.byData = map[string]bool{}, map[string]bool{}
+	a.constant, a.byData, a.quantized = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	a.producer, a.consumers = map[string]*onnxgraph.Node{}, map[string][]*onnxgraph.Node{}
 	g := a.model.Graph
 	for _, t := range g.Initializers {
@@ -102,6 +106,7 @@ func (a *analysis) classify() {
 			constant = constant && a.constant[in]
 			data = data || a.byData[in]
 			a.consumers[in] = append(a.consumers[in], n)
+			a.quantized[in] = a.quantized[in] || scaled[n.OpType]
 		}
 		for _, out := range n.Outputs {
 			a.producer[out] = n
@@ -138,14 +143,21 @@ func (a *analysis) propagate() error {
 	return nil
 }
 
+// scaled are operators whose integer inputs are numbers with a scale: weights,
+// biases and zero points.
+var scaled = map[string]bool{
+	"QuantizeLinear": true, "DequantizeLinear": true, "MatMulInteger": true, "ConvInteger": true, "DynamicQuantizeLSTM": true,
+}
+
 // initializers gives the initializers of a graph their axes. Those of integer
-// constants are fixed: they are indices, shapes and masks, not weights.
+// constants are fixed, unless they are quantized: they are indices, shapes and
+// masks, not weights.
 func (a *analysis) initializers(s *space, e *env, g *onnxgraph.Graph) {
 	for _, t := range g.Initializers {
 		axes := s.atoms(t.Shape())
 		for _, c := range axes {
 			switch {
-			case !t.DType.IsFloat():
+			case !a.real(t):
 				s.fix(c, "integer constant")
 			case e.outer != nil:
 				s.fix(c, "constant inside a subgraph")

@@ -252,20 +252,26 @@ func (p *piece) placed() string {
 	return ""
 }
 
-// floatParameters lists the float initializers of the model as given, and
-// which of them the standard form still has. A model without any has its
+// real says whether a tensor holds real numbers: floats, or integers that stand
+// for them. Numbers of 8 bits always do: they are too small for indices.
+func (a *analysis) real(t *onnxgraph.Tensor) bool {
+	return t.DType.IsFloat() || a.quantized[t.Name] || t.DType == onnxgraph.Int8 || t.DType == onnxgraph.Uint8
+}
+
+// realParameters lists the float and quantized initializers of the model as
+// given, and which of them the standard form still has. A model without any has its
 // weights in constants; those of more than one element count then.
-func (a *analysis) floatParameters(m *onnxgraph.Model) []Parameter {
+func (a *analysis) realParameters(m *onnxgraph.Model) []Parameter {
 	var out []Parameter
 	given := map[string]bool{}
 	for _, t := range m.Graph.Initializers {
 		given[t.Name] = true
-		if t.DType.IsFloat() && len(t.Dims) > 0 {
+		if a.real(t) && len(t.Dims) > 0 {
 			out = append(out, Parameter{t.Name, t.Dims})
 		}
 	}
 	for _, t := range a.model.Graph.Initializers {
-		if !given[t.Name] && t.DType.IsFloat() && t.Len() > 1 {
+		if !given[t.Name] && a.real(t) && t.Len() > 1 {
 			out = append(out, Parameter{t.Name, t.Dims})
 			given[t.Name] = true
 		}

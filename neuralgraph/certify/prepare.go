@@ -30,7 +30,7 @@ func (r *run) open(noise float64) error {
 	return r.findInputs(m)
 }
 
-// split turns the float initializers that groups lie on, and all parameters,
+// split turns the initializers that groups lie on, and all parameters,
 // into inputs of the model, and returns them.
 func (r *run) split(m *onnxgraph.Model) []*onnxgraph.Tensor {
 	params := map[string]bool{}
@@ -48,7 +48,7 @@ func (r *run) split(m *onnxgraph.Model) []*onnxgraph.Tensor {
 	var own, kept []*onnxgraph.Tensor
 	for _, t := range m.Graph.Initializers {
 		moved, err := r.g.Permute(t, all)
-		if !t.DType.IsFloat() || t.Len() < 2 || !params[t.Name] && (err != nil || moved == t) {
+		if t.Len() < 2 || !params[t.Name] && (err != nil || moved == t) {
 			kept = append(kept, t)
 			continue
 		}
