@@ -22,6 +22,7 @@ func (a *analysis) graph(m, std *onnxgraph.Model) (*Graph, error) {
 	if g.uses, err = a.uses(names); err != nil {
 		return nil, err
 	}
+	params = slices.DeleteFunc(params, func(p Parameter) bool { return g.filling(p.Name) })
 	coarse := g.coarsePieces(params)
 	sinks := map[*onnxgraph.Node]bool{}
 	for n := range a.products {
@@ -349,6 +350,12 @@ func (g *Graph) table(name string) bool {
 		}
 	}
 	return len(g.uses[name]) > 0
+}
+
+// filling says whether a constant is one number throughout that is written into
+// tables: masks are made so.
+func (g *Graph) filling(name string) bool {
+	return g.table(name) && uniform(g.analysis.model.Graph.Initializer(name))
 }
 
 // uniform says whether all elements are the same: a constant that an exporter

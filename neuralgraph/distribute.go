@@ -44,42 +44,41 @@ type distribution struct {
 // cutting is one reshape that splits an axis, and what picks parts of one of
 // the new axes behind it.
 type cutting struct {
-	chain   []*onnxgraph.Node // the reshape and the changes of the view behind it
-	in, out onnxgraph.Shape   // of the reshape
-	at, end int               // axis at of in becomes the axes at … end-1 of out
-	picked  int               // the one of these that is picked from
-	axis    int               // where it is in the value that is picked from
-	inner   int64             // extent of the axes behind it, up to end
+	reshape *onnxgraph.Node
+	in, out onnxgraph.Shape // of the reshape
+	at, end int             // axis at of in becomes the axes at … end-1 of out
+	picked  int             // the one of these that is picked from
+	inner   int64           // extent of the axes behind it, up to end
+	picks   []pick
+}
+
+// pick is a node that takes ranges of the picked axis, one for each output.
+type pick struct {
+	node  *onnxgraph.Node
+	chain []*onnxgraph.Node // the changes of the view between the reshape and the node
+	spans []span
 }
 
 // span is a range of indices that is picked.
 type span struct{ lo, hi int64 }
 
-// maxSpans bounds the parts that a packed axis is cut into.
-const maxSpans = 8
+// maxPicks bounds the nodes that pick, and maxViews those between.
+const (
+	maxPicks = 8
+	maxViews = 8
+)
 
 // reshape looks at one reshape that splits an axis, and all that follows.
 func (d *distribution) reshape(n *onnxgraph.Node) bool {
-	c := cutting{in: d.a.facts.Fact(n.Input(0)).Shape(), out: d.a.facts.Fact(n.Output(0)).Shape()}
+	c := cutting{reshape: n, in: d.a.facts.Fact(n.Input(0)).Shape(), out: d.a.facts.Fact(n.Output(0)).Shape()}
 	if !c.splits() {
 		return false
 	}
-	value := n.Output(0)
-	for c.chain = []*onnxgraph.Node{n}; ; {
-		users := d.users(value)
-		if len(users) != 1 || !viewOps[users[0].OpType] || users[0].Input(0) != value {
-			break
-		}
-		c.chain, value = append(c.chain, users[0]), users[0].Output(0)
-	}
 	for c.picked = c.at; c.picked < c.end; c.picked++ {
-		c.inner = extent(product, wholes(c.out[c.picked+1:c.end])).Value
-		c.axis = d.axisOf(value, d.a.env.lookup(n.Output(0))[c.picked])
-		if c.axis < 0 || c.inner < 2 {
-			continue
-		}
-		if spans := d.spans(value, c.axis); len(spans) > 1 {
-			return d.part(&c, value, spans)
+		c.inner = extent(product, new(space).atoms(c.out[c.picked+1:c.end])).Value
+		c.picks = nil
+		if c.inner > 1 && d.follow(&c, n.Output(0), nil) && c.separate() {
+			return d.part(&c)
 		}
 	}
 	return false
@@ -100,8 +99,41 @@ func (c *cutting) splits() bool {
 	return n == c.in[c.at].Value && c.end-c.at > 1
 }
 
-// wholes are atoms of the given extents, for extent.
-func wholes(dims onnxgraph.Shape) []*class { return new(space).atoms(dims) }
+// follow finds all that reads a value behind the reshape. It says whether that
+// are picks, directly or behind changes of the view.
+func (d *distribution) follow(c *cutting, value string, chain []*onnxgraph.Node) bool {
+	axis := d.axisOf(value, d.a.env.lookup(c.reshape.Output(0))[c.picked])
+	if axis < 0 || len(chain) > maxViews {
+		return false
+	}
+	for _, n := range d.users(value) {
+		spans := d.spans(n, value, axis)
+		switch {
+		case spans != nil && len(c.picks) < maxPicks:
+			c.picks = append(c.picks, pick{n, slices.Clone(chain), spans})
+		case spans != nil || !viewOps[n.OpType] || n.Input(0) != value || !d.follow(c, n.Output(0), append(slices.Clone(chain), n)):
+			return false
+		}
+	}
+	return len(d.users(value)) > 0
+}
+
+// separate says whether the picks take several ranges that do not overlap.
+func (c *cutting) separate() bool {
+	var all []span
+	for _, p := range c.picks {
+		for _, s := range p.spans {
+			if slices.Contains(all, s) {
+				continue
+			}
+			if slices.ContainsFunc(all, func(q span) bool { return s.lo < q.hi && q.lo < s.hi }) {
+				return false
+			}
+			all = append(all, s)
+		}
+	}
+	return len(all) > 1
+}
 
 // users are the nodes that read a value's content.
 func (d *distribution) users(value string) []*onnxgraph.Node {
@@ -129,30 +161,9 @@ func (d *distribution) axisOf(value string, c *class) int {
 	return found
 }
 
-// spans lists the different ranges of the axis that the users of a value pick;
-// nil where some user does something else, or ranges overlap.
-func (d *distribution) spans(value string, axis int) []span {
-	var out []span
-	for _, n := range d.users(value) {
-		picks := d.picks(n, value, axis)
-		if picks == nil {
-			return nil
-		}
-		for _, p := range picks {
-			if slices.Contains(out, p) {
-				continue
-			}
-			if len(out) == maxSpans || slices.ContainsFunc(out, func(q span) bool { return p.lo < q.hi && q.lo < p.hi }) {
-				return nil
-			}
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// picks are the ranges of the axis that a node gives, by output.
-func (d *distribution) picks(n *onnxgraph.Node, value string, axis int) []span {
+// spans are the ranges of the axis that a node takes, by output; nil where it
+// does something else.
+func (d *distribution) spans(n *onnxgraph.Node, value string, axis int) []span {
 	shape := d.a.facts.Fact(value).Shape()
 	whole := shape[axis].Value
 	if n.Input(0) != value || n.Domain != "" || slices.Contains(n.Inputs[1:], value) {
@@ -168,36 +179,46 @@ func (d *distribution) picks(n *onnxgraph.Node, value string, axis int) []span {
 		}
 		return min(max(i, 0), size)
 	}
+	isAxis := func(i int64) bool { return norm(i, int64(len(shape))) == int64(axis) }
 	switch n.OpType {
 	case "Gather":
-		if i := ints(1); len(i) == 1 && norm(n.Int("axis", 0), int64(len(shape))) == int64(axis) {
+		if i := ints(1); len(i) == 1 && isAxis(n.Int("axis", 0)) {
+			at := norm(i[0], whole)
+			return []span{{at, at + 1}}
+		}
+	case "GatherND":
+		if i := ints(1); len(i) == 1 && axis == 0 && n.Int("batch_dims", 0) == 0 && d.a.facts.Fact(n.Input(1)).Rank() == 2 {
 			at := norm(i[0], whole)
 			return []span{{at, at + 1}}
 		}
 	case "Split":
-		if norm(n.Int("axis", 0), int64(len(shape))) != int64(axis) {
-			return nil
+		if isAxis(n.Int("axis", 0)) {
+			return d.split(n, axis)
 		}
-		var out []span
-		at := int64(0)
-		for _, o := range n.Outputs {
-			s := d.a.facts.Fact(o).Shape()
-			if len(s) <= axis || !s[axis].IsKnown() {
-				return nil
-			}
-			out = append(out, span{at, at + s[axis].Value})
-			at += s[axis].Value
-		}
-		return out
 	case "Slice":
 		lo, hi, axes, steps := ints(1), ints(2), ints(3), ints(4)
-		if len(lo) == 1 && len(hi) == 1 && len(axes) == 1 && norm(axes[0], int64(len(shape))) == int64(axis) && (n.Input(4) == "" || slices.Equal(steps, []int64{1})) {
+		if len(lo) == 1 && len(hi) == 1 && len(axes) == 1 && isAxis(axes[0]) && (n.Input(4) == "" || slices.Equal(steps, []int64{1})) {
 			if s := (span{norm(lo[0], whole), norm(hi[0], whole)}); s.lo < s.hi {
 				return []span{s}
 			}
 		}
 	}
 	return nil
+}
+
+// split are the ranges of the outputs of a Split.
+func (d *distribution) split(n *onnxgraph.Node, axis int) []span {
+	var out []span
+	at := int64(0)
+	for _, o := range n.Outputs {
+		s := d.a.facts.Fact(o).Shape()
+		if len(s) <= axis || !s[axis].IsKnown() {
+			return nil
+		}
+		out = append(out, span{at, at + s[axis].Value})
+		at += s[axis].Value
+	}
+	return out
 }
 
 // target is a shape for Reshape with the axes at … end-1 replaced: 0 copies an
@@ -228,48 +249,63 @@ func (d *distribution) constant(base string, v ...int64) string {
 	return t.Name
 }
 
-// part writes the nodes of every part and lets the users of the value read them.
-func (d *distribution) part(c *cutting, value string, spans []span) bool {
+// part lets every pick read a part of its own.
+func (d *distribution) part(c *cutting) bool {
 	if _, ok := c.target(); !ok {
 		return false
 	}
-	parts := map[span]string{}
-	var nodes []*onnxgraph.Node
-	for _, s := range spans {
-		parts[s] = d.one(c, s, &nodes)
+	for _, p := range c.picks {
+		var nodes []*onnxgraph.Node
+		for i, s := range p.spans {
+			if out := p.node.Output(i); out != "" {
+				nodes = append(nodes, d.repick(p.node, out, d.one(c, s, p.chain, &nodes)))
+			}
+		}
+		at := slices.IndexFunc(d.g.Nodes, func(n *onnxgraph.Node) bool { return slices.Equal(n.Outputs, p.node.Outputs) })
+		d.g.Nodes = slices.Replace(d.g.Nodes, at, at+1, nodes...)
 	}
-	d.insert(c.chain[len(c.chain)-1], nodes)
-	d.repick(c, value, parts)
 	return true
+}
+
+// repick is the node that gives an output of a pick from its part.
+func (d *distribution) repick(n *onnxgraph.Node, out, part string) *onnxgraph.Node {
+	if n.OpType != "Gather" {
+		return &onnxgraph.Node{Name: out, OpType: "Identity", Inputs: []string{part}, Outputs: []string{out}}
+	}
+	t := onnxgraph.Int64s(d.fresh(out+"/first"), dimsOf(d.a.facts.Fact(n.Input(1)).Rank()), []int64{0})
+	d.g.Initializers = append(d.g.Initializers, t)
+	m := n.Clone()
+	m.Inputs = []string{part, t.Name}
+	return m
 }
 
 // one writes the nodes of one part: the packed axis, or where the picked axis is
 // not its first factor, that and all behind it, is cut; then comes the chain.
-func (d *distribution) one(c *cutting, s span, nodes *[]*onnxgraph.Node) string {
-	base := c.chain[0].Output(0)
-	emit := func(op, name string, inputs ...string) string {
-		value := d.fresh(name + "/part")
+func (d *distribution) one(c *cutting, s span, chain []*onnxgraph.Node, nodes *[]*onnxgraph.Node) string {
+	base := c.reshape.Output(0)
+	emit := func(op string, inputs ...string) string {
+		value := d.fresh(base + "/part")
 		*nodes = append(*nodes, &onnxgraph.Node{Name: value, OpType: op, Inputs: inputs, Outputs: []string{value}})
 		return value
 	}
-	value := c.chain[0].Input(0)
+	value := c.reshape.Input(0)
 	var outer, inner []int64
-	for i, x := range c.out[c.at:c.end] {
-		switch i += c.at; {
+	for i := c.at; i < c.end; i++ {
+		switch n := c.out[i].Value; {
 		case i < c.picked:
-			outer = append(outer, x.Value)
+			outer = append(outer, n)
 		case i > c.picked:
-			inner = append(inner, x.Value)
+			inner = append(inner, n)
 		}
 	}
 	if len(outer) > 0 {
 		shape, _ := c.target(append(slices.Clone(outer), c.out[c.picked].Value*c.inner)...)
-		value = emit("Reshape", base, value, d.constant(base+"/shape", shape...))
+		value = emit("Reshape", value, d.constant(base+"/shape", shape...))
 	}
-	value = emit("Slice", base, value, d.constant(base+"/lo", s.lo*c.inner), d.constant(base+"/hi", s.hi*c.inner), d.constant(base+"/axis", int64(c.picked)))
+	value = emit("Slice", value, d.constant(base+"/lo", s.lo*c.inner), d.constant(base+"/hi", s.hi*c.inner), d.constant(base+"/axis", int64(c.picked)))
 	shape, _ := c.target(append(append(outer, s.hi-s.lo), inner...)...)
-	value = emit("Reshape", base, value, d.constant(base+"/shape", shape...))
-	for _, n := range c.chain[1:] {
+	value = emit("Reshape", value, d.constant(base+"/shape", shape...))
+	for _, n := range chain {
 		m := n.Clone()
 		m.Inputs[0] = value
 		value = d.fresh(n.Output(0) + "/part")
@@ -277,38 +313,6 @@ func (d *distribution) one(c *cutting, s span, nodes *[]*onnxgraph.Node) string 
 		*nodes = append(*nodes, m)
 	}
 	return value
-}
-
-// insert puts nodes behind the one that makes the same value as after.
-func (d *distribution) insert(after *onnxgraph.Node, nodes []*onnxgraph.Node) {
-	at := slices.IndexFunc(d.g.Nodes, func(n *onnxgraph.Node) bool { return n.Output(0) == after.Output(0) })
-	d.g.Nodes = slices.Insert(d.g.Nodes, at+1, nodes...)
-}
-
-// repick lets the users of the packed value read the parts.
-func (d *distribution) repick(c *cutting, value string, parts map[span]string) {
-	var nodes []*onnxgraph.Node
-	for _, n := range d.g.Nodes {
-		if n.Input(0) != value || n.OpType == "Shape" || n.OpType == "Size" {
-			nodes = append(nodes, n)
-			continue
-		}
-		picks := d.picks(n, value, c.axis)
-		if n.OpType == "Gather" {
-			rank := d.a.facts.Fact(n.Input(1)).Rank()
-			t := onnxgraph.Int64s(d.fresh(value+"/first"), dimsOf(rank), []int64{0})
-			d.g.Initializers = append(d.g.Initializers, t)
-			n.Inputs = []string{parts[picks[0]], t.Name}
-			nodes = append(nodes, n)
-			continue
-		}
-		for i, out := range n.Outputs {
-			if out != "" {
-				nodes = append(nodes, &onnxgraph.Node{Name: out, OpType: "Identity", Inputs: []string{parts[picks[i]]}, Outputs: []string{out}})
-			}
-		}
-	}
-	d.g.Nodes = nodes
 }
 
 func dimsOf(rank int) []int64 {

@@ -109,8 +109,12 @@ var spellings = []spelling{
 		name: "packed as more heads",
 		build: func(n *net) {
 			x := n.linear(n.input("x", 5, 8), "in", 8, 6)
-			p := n.transpose(n.reshape(n.linear(x, "qkv", 6, 20), 0, 0, 5, 4), 0, 2, 1, 3)
-			n.result(n.merged(x, n.attention(n.cut(p, 1, 0, 3), n.cut(p, 1, 3, 4), n.cut(p, 1, -1, 1<<40)), "o", 12), 3)
+			p := n.reshape(n.linear(x, "qkv", 6, 20), 0, 0, 5, 4)
+			q := n.transpose(n.cut(p, 2, 0, 3), 0, 2, 1, 3)
+			keys := n.transpose(p, 2, 0, 1, 3)
+			k := n.Op("GatherND", []string{keys, n.Const(onnxgraph.Int64s("", []int64{1, 1}, []int64{3}))})
+			v := n.cut(keys, 0, -1, 1<<40)
+			n.result(n.merged(x, n.attention(q, n.transpose(k, 1, 0, 2, 3), n.transpose(v, 1, 0, 2, 3)), "o", 12), 3)
 		},
 		want: []string{"3/1 heads of 4, rope false, packed true"},
 	},
@@ -135,5 +139,28 @@ func TestSpellings(t *testing.T) {
 				t.Errorf("refused without need: %v; on no edge: %v", cert.Refused.Unknown, g.Opaque)
 			}
 		})
+	}
+}
+
+// TestFillings: numbers that are written into a mask are no parameters, though
+// they lie among the initializers.
+func TestFillings(t *testing.T) {
+	build := func(n *net) {
+		x := n.linear(n.input("x", 5, 8), "in", 8, 6)
+		fill := n.Init(onnxgraph.Floats("fill", []int64{2, 5}, []float32{-9, -9, -9, -9, -9, -9, -9, -9, -9, -9}))
+		rows := n.Const(onnxgraph.Int64s("", []int64{2, 1}, []int64{0, 3}))
+		mask := n.Op("ScatterND", []string{n.Op("ConstantOfShape", []string{n.ints(5, 5)}), rows, fill})
+		s := n.Op("MatMul", []string{n.heads(x, "q", 2, 4), n.transpose(n.heads(x, "k", 2, 4), 0, 1, 3, 2)})
+		p := n.Op("Softmax", []string{n.Op("Add", []string{s, mask})}, onnxgraph.IntAttr("axis", -1))
+		n.result(n.merged(x, n.Op("MatMul", []string{p, n.heads(x, "v", 2, 4)}), "o", 8), 3)
+	}
+	g, cert := certified(t, &sample{name: "filled mask", build: build}, nil)
+	for _, p := range g.Parameters {
+		if p.Name == "fill" {
+			t.Errorf("%q is a parameter", p.Name)
+		}
+	}
+	if len(g.Attention) != 1 || len(cert.Failed) > 0 {
+		t.Errorf("attention %v, certificate %s", g.Attention, cert)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
@@ -59,8 +60,25 @@ func broadcastDim(a, b onnxgraph.Dim) (onnxgraph.Dim, bool) {
 		return a, true
 	case b.IsKnown():
 		return b, true
+	case a.Symbol == "" || b.Symbol == "":
+		return onnxgraph.UnknownDim(), true
 	}
-	return onnxgraph.UnknownDim(), true
+	return eitherDim(a.Symbol, b.Symbol), true
+}
+
+// eitherDim is the extent on which two symbols are broadcast, a symbol again:
+// "either(m, n)" is the one of m and n that is not 1.
+func eitherDim(symbols ...string) onnxgraph.Dim {
+	var all []string
+	for _, s := range symbols {
+		if inner, ok := strings.CutPrefix(s, "either("); ok && strings.HasSuffix(inner, ")") && !strings.ContainsAny(inner[:len(inner)-1], "()") {
+			all = append(all, strings.Split(inner[:len(inner)-1], ", ")...)
+		} else {
+			all = append(all, s)
+		}
+	}
+	slices.Sort(all)
+	return bounded("either(" + strings.Join(slices.Compact(all), ", ") + ")")
 }
 
 // broadcast is the multidirectional broadcast of the shapes, nil where a rank

@@ -164,6 +164,11 @@ func TestChains(t *testing.T) {
 			keep := b.Op("Equal", []string{s, b.Op("Mul", []string{one, vec(b, -1)})})
 			return b.Op("Expand", []string{b.Op("Slice", []string{x, vec(b, 0), vec(b, 1), vec(b, 2)}), b.Op("Where", []string{keep, one, s})})
 		}, "[batch,seq,seq]"},
+		{"heads behind a sum of two lengths", func(b *onnxgraph.Builder, x string) string {
+			y := b.Input("y", onnxgraph.Float, shape(batch, onnxgraph.Sym("other"), dim(12)))
+			x = b.Op("Add", []string{b.Op("Add", []string{x, y}), x})
+			return b.Op("Reshape", []string{x, join(b, wide(b, size(b, x, 0)), wide(b, size(b, x, 1)), vec(b, -1, 4))})
+		}, "[batch,either(other, seq),3,4]"},
 		{"an axis counted from the end", func(b *onnxgraph.Builder, x string) string {
 			axis := b.Op("Mod", []string{one(b, -1), one(b, 3)})
 			s := b.Op("Slice", []string{b.Op("Shape", []string{x}), vec(b, 0), b.Op("Reshape", []string{axis, vec(b, -1)})})
