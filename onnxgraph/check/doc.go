@@ -8,8 +8,10 @@
 //
 // Beyond the reference, these are findings: an operator set imported twice in
 // different versions, a call of a function that the model does not have in a
-// domain of its functions, a call with more inputs or outputs than the function,
-// outputs of functions that nothing gives, references to attributes (@name)
-// outside functions or to attributes that the function does not have, and types
-// that contradict those that the file declares.
+// domain of its functions, a call with more inputs or outputs than the
+// function, outputs of functions that nothing gives, absent values among those of one
+// variadic parameter, references to attributes (@name) outside functions or to
+// attributes that the function does not have, unknown attributes of
+// LayerNormalization, where the reference lets any pass, and unknown operators
+// of the preview domains.
 package check

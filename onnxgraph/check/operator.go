@@ -94,7 +94,7 @@ func (c *checker) arity(n *onnxgraph.Node, what string, have, least, most int) {
 // required reports values that are absent although the operator needs them.
 func (c *checker) required(n *onnxgraph.Node, role string, names []string, params []schema.Param) {
 	for i, name := range names {
-		if p := schema.At(params, i); name == "" && i < len(params) && !p.Optional && !p.Variadic {
+		if p := schema.At(params, i); name == "" && p != nil && !p.Optional && !p.Mixed {
 			c.reportNode(n, "", "%s %d (%s) is absent, but required", role, i, p.Name)
 		}
 	}
