@@ -445,7 +445,7 @@ func (d *decoder) attribute(b []byte) (*Attribute, error) {
 
 func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 	var k keeper
-	var scalar [3]scanner // the fields f, i and s as they stand
+	var scalar [3][]byte // the fields f, i and s as they stand
 	var floats, ints []byte
 	s := scanner{rest: b}
 	for s.next() {
@@ -518,22 +518,22 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 		return err
 	}
 	if a.Type == AttrUndefined && a.RefAttr == "" {
-		a.Type = guessAttrType(a, &scalar) // files before IR version 2 leave the type out
+		a.Type = guessAttrType(a, scalar) // files before IR version 2 leave the type out
 	}
-	d.scalar(a, &scalar, &k)
+	d.scalar(a, scalar, &k)
 	a.Unknown = k.fields()
 	return a.holdsItsType()
 }
 
 // scalar takes the one scalar field that the attribute's type asks for; stray
 // ones of another type mean nothing, and are kept as they stand.
-func (d *decoder) scalar(a *Attribute, scalar *[3]scanner, k *keeper) {
+func (d *decoder) scalar(a *Attribute, scalar [3][]byte, k *keeper) {
 	for i, of := range []AttrType{AttrFloat, AttrInt, AttrString} {
-		s := &scalar[i]
+		s := scanner{rest: scalar[i]}
 		switch {
-		case s.key == 0:
+		case !s.next():
 		case a.Type != of || a.RefAttr != "":
-			k.add(s)
+			k.add(&s)
 		case of == AttrFloat:
 			a.F = math.Float32frombits(uint32(s.num))
 		case of == AttrInt:
@@ -544,13 +544,13 @@ func (d *decoder) scalar(a *Attribute, scalar *[3]scanner, k *keeper) {
 	}
 }
 
-func guessAttrType(a *Attribute, scalar *[3]scanner) AttrType {
+func guessAttrType(a *Attribute, scalar [3][]byte) AttrType {
 	switch {
-	case scalar[0].key != 0:
+	case scalar[0] != nil:
 		return AttrFloat
-	case scalar[1].key != 0:
+	case scalar[1] != nil:
 		return AttrInt
-	case scalar[2].key != 0:
+	case scalar[2] != nil:
 		return AttrString
 	case a.T != nil:
 		return AttrTensor
