@@ -465,7 +465,7 @@ func (d *decoder) attributeFields(a *Attribute, b []byte) error {
 				k.add(&s)
 			}
 		case attrF, attrI, attrS:
-			scalar[s.key>>3-attrF>>3] = s
+			scalar[s.key>>3-attrF>>3] = s.raw
 		case attrFloats, attrFloats&^7 | wireBytes:
 			floats = joinNumbers(floats, &s)
 		case attrInts, attrInts&^7 | wireBytes:
