@@ -165,3 +165,20 @@ func TestPrintErrors(t *testing.T) {
 		}
 	}
 }
+
+// The example of the documentation is printed as it stands there.
+func TestDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../../docs/TEXT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```\n<\n")
+	example, _, _ = strings.Cut("<\n"+example, "```")
+	m, err := text.Parse([]byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text.String(m, text.Options{}); got != example {
+		t.Errorf("the example is printed as\n%s", got)
+	}
+}
