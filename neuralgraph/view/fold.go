@@ -165,30 +165,33 @@ func (s *sequence) crossing(cut int, t stretch) int {
 }
 
 // joined says whether a copy reads what the second one reads: the same places
-// in itself and in the copy before. What the first reads from outside is the
-// second's business with the first.
+// in itself and in the copy before. The first copy must agree within itself;
+// what it reads from outside is its own business.
 func (s *sequence) joined(r *repeat, copy int) bool {
-	model, start := r.first+r.period*min(copy, 1), r.first+r.period*copy
 	for j := range r.period {
-		here, there, first := s.reads[start+j], s.reads[model+j], s.reads[r.first+j]
-		if len(here) != len(there) || len(here) != len(first) {
+		here := s.places(r, copy, j)
+		if !slices.Equal(here, s.places(r, 1, j)) {
 			return false
 		}
-		for k := range here {
-			a, b, c := place(here[k], start, r), place(there[k], model, r), place(first[k], r.first, r)
-			if a != b || (a >= r.period) != (c >= r.period) || a >= r.period && a != c {
-				return false
-			}
+		within := func(p int) bool { return p < r.period }
+		if !slices.Equal(slices.DeleteFunc(here, within), slices.DeleteFunc(s.places(r, 0, j), within)) {
+			return false
 		}
 	}
 	return true
 }
 
-// place says where a thing lies as seen from a copy: period+j for the j-th of
-// the same copy, j for that of the copy before, -1 for anything else.
-func place(thing, start int, r *repeat) int {
-	if d := thing - start + r.period; thing >= r.first && d >= 0 && d < 2*r.period {
-		return d
+// places says where the things lie that the j-th of a copy reads: period+k for
+// the k-th of the same copy, k for that of the copy before, -1 for others.
+func (s *sequence) places(r *repeat, copy, j int) []int {
+	start := r.first + r.period*copy
+	var out []int
+	for _, thing := range s.reads[start+j] {
+		p := thing - start + r.period
+		if thing < r.first || p < 0 || p >= 2*r.period {
+			p = -1
+		}
+		out = append(out, p)
 	}
-	return -1
+	return out
 }

@@ -375,6 +375,7 @@ function start() {
   const p = data.params.findIndex(p => p.name === wish.get("select"));
   if (p >= 0) select({ type: "param", index: p }, true);
   if (wish.get("row") !== null && rows[wish.get("row")]) select(rows[wish.get("row")].pick, true);
+  for (const p of shown()) p.paint();
   const scenes = shown().filter(p => p.root);
   document.body.dataset.ready = Math.round(performance.now());
   document.body.dataset.blocks = scenes.map(p => p.blocks).join(" ");
