@@ -72,9 +72,14 @@ func TestTensorsAreNotCopied(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	m, _ := mapped(t, 1<<20)
+	own := Scalar("own", 1)
+	m.Graph.Initializers = append(m.Graph.Initializers, own)
 	c := m.Clone()
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if len(own.Data) != 4 {
+		t.Error("data that is not the file's is gone")
 	}
 	w := c.Graph.Initializers[0]
 	if _, err := w.AsInts(); err == nil || w.Data != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"unsafe"
 )
 
 // minMapped is the size from which a file is mapped into memory. Smaller ones
@@ -60,8 +61,26 @@ func (m *Model) Close() error {
 	if m.files == nil || len(m.files.mapped) == 0 {
 		return nil
 	}
-	m.EachTensor(func(t *Tensor) { t.Data, t.Strings, t.Unknown = nil, nil, nil })
+	m.EachTensor(func(t *Tensor) {
+		if m.files.hold(t.Data) {
+			t.Data = nil
+		}
+		if len(t.Strings) > 0 && m.files.hold(t.Strings[0]) {
+			t.Strings = nil
+		}
+	})
 	return m.files.close()
+}
+
+// hold says whether b lies in a mapped file.
+func (ms *mappings) hold(b []byte) bool {
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	for _, file := range ms.mapped {
+		if start := uintptr(unsafe.Pointer(unsafe.SliceData(file))); at >= start && at < start+uintptr(len(file)) {
+			return true
+		}
+	}
+	return false
 }
 
 // errChanged is what a fault on a mapped page means.
