@@ -105,6 +105,10 @@ func TestChains(t *testing.T) {
 		{"two free extents", func(b *onnxgraph.Builder, x string) string {
 			return b.Op("Reshape", []string{x, vec(b, 0, -1, 6)})
 		}, "[batch,2*seq,6]"},
+		{"rows of an unknown number", func(b *onnxgraph.Builder, x string) string {
+			chosen := b.Op("Greater", []string{b.Op("ReduceSum", []string{x, vec(b, 1, 2)}, i("keepdims", 0)), b.Const(onnxgraph.Scalar("", 0))})
+			return b.Op("Reshape", []string{b.Op("Compress", []string{x, chosen}, i("axis", 0)), vec(b, 0, -1)})
+		}, "[?,12*seq]"},
 		{"causal mask", func(b *onnxgraph.Builder, x string) string {
 			n := size(b, x, 1)
 			positions := b.Op("Range", []string{one(b, 0), n, one(b, 1)})

@@ -3,6 +3,8 @@
 package ops
 
 import (
+	"slices"
+
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
 )
@@ -32,13 +34,15 @@ func inferReshape(c *op.InferCtx) error {
 		c.Set(0, x.DType(), unknowns(int(rank)))
 		return nil
 	}
+	var copied []int
 	if c.Node.Int("allowzero", 0) == 0 {
-		if err := copyZeros(c, out, x.Shape()); err != nil {
+		var err error
+		if copied, err = copyZeros(c, out, x.Shape()); err != nil {
 			return err
 		}
 	}
 	if x.Shape() != nil {
-		if err := fillReshape(c, out, x.Shape()); err != nil {
+		if err := fillReshape(c, out, x.Shape(), copied); err != nil {
 			return err
 		}
 	}
@@ -60,8 +64,10 @@ func reshapeTarget(c *op.InferCtx) (onnxgraph.Shape, bool) {
 	return onnxgraph.Shape(d).Clone(), true
 }
 
-// copyZeros replaces each 0 of the target by the input's extent there.
-func copyZeros(c *op.InferCtx, out, in onnxgraph.Shape) error {
+// copyZeros replaces each 0 of the target by the input's extent there, and
+// lists these axes.
+func copyZeros(c *op.InferCtx, out, in onnxgraph.Shape) ([]int, error) {
+	var copied []int
 	for i, d := range out {
 		if d != onnxgraph.Known(0) {
 			continue
@@ -70,19 +76,29 @@ func copyZeros(c *op.InferCtx, out, in onnxgraph.Shape) error {
 		case in == nil:
 			out[i] = onnxgraph.UnknownDim()
 		case i >= len(in):
-			return c.Errorf("", "element %d of the target shape is 0, but the input %s has no axis %d", i, in, i)
+			return nil, c.Errorf("", "element %d of the target shape is 0, but the input %s has no axis %d", i, in, i)
 		default:
 			out[i] = in[i]
+			copied = append(copied, i)
 		}
 	}
-	return nil
+	return copied, nil
 }
 
 // fillReshape finds the one missing extent from the number of elements, and
-// checks static targets.
-func fillReshape(c *op.InferCtx, out, in onnxgraph.Shape) error {
-	missing, rest, total := -1, onnxgraph.Known(1), product(in)
+// checks static targets. Axes that are copied, whatever their extent, count on
+// neither side.
+func fillReshape(c *op.InferCtx, out, in onnxgraph.Shape, copied []int) error {
+	missing, rest, total := -1, onnxgraph.Known(1), onnxgraph.Known(1)
+	for i, d := range in {
+		if !slices.Contains(copied, i) {
+			total = mulDims(total, d)
+		}
+	}
 	for i, d := range out {
+		if slices.Contains(copied, i) {
+			continue
+		}
 		if d.Value < -1 {
 			return c.Errorf("", "element %d of the target shape is %d", i, d.Value)
 		}
