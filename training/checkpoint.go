@@ -1,8 +1,10 @@
 package training
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"slices"
 
 	"ninox/onnxgraph"
 )
@@ -68,6 +70,20 @@ func (c *Checkpoint) SetProperty(name string, value any) {
 		}
 	}
 	c.Properties = append(c.Properties, Property{name, value})
+}
+
+// byType sorts properties as the format keeps them: ints, floats, strings.
+func byType(props []Property) []Property {
+	rank := func(p Property) int {
+		switch p.Value.(type) {
+		case int64:
+			return 0
+		case float32:
+			return 1
+		}
+		return 2
+	}
+	return slices.SortedStableFunc(slices.Values(props), func(a, b Property) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
 // Tensor finds a parameter, trainable or frozen, nil where there is none.

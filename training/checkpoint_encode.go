@@ -135,7 +135,7 @@ func (w *flatWriter) group(g OptimizerGroup) flatbuffers.UOffsetT {
 
 func (w *flatWriter) properties(props []Property) (flatbuffers.UOffsetT, error) {
 	var ints, floats, strings []flatbuffers.UOffsetT
-	for _, p := range props {
+	for _, p := range byType(props) {
 		name := w.CreateString(p.Name)
 		var text flatbuffers.UOffsetT
 		if s, ok := p.Value.(string); ok {

@@ -26,6 +26,7 @@ import (
 	"ninox/cmd/internal/train"
 	"ninox/cmd/internal/trainable"
 	"ninox/cmd/internal/version"
+	"ninox/cmd/internal/weights"
 )
 
 // Main runs the command line and returns the exit code. Interrupts cancel the
@@ -78,7 +79,7 @@ fails, 130 interrupted with a valid checkpoint written.`,
 	})
 	cmd.AddCommand(
 		accelerate.NewCommand(a), artifacts.NewCommand(a), check.NewCommand(a), convert.NewCommand(a), data.NewCommand(a), graph.NewCommand(a),
-		meta.NewCommand(a), nino.NewCommand(a), runtime.NewCommand(a), text.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a),
+		meta.NewCommand(a), nino.NewCommand(a), runtime.NewCommand(a), text.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a), weights.NewCommand(a),
 	)
 	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.Check(c) }
 	cmd.InitDefaultCompletionCmd()
