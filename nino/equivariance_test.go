@@ -239,7 +239,7 @@ func TestReferenceGraphIsNotEquivariant(t *testing.T) {
 			p := s.graph.RandomPermutations(rand.New(rand.NewPCG(5, 6)), gr.ID)
 			ours, theirs := difference(s.nino, p), difference(reference, p)
 			t.Logf("%s: neurons of heads (%s) permuted: predictions on our graph %.1e apart, on the reference's %.1e", name, gr.Name, ours, theirs)
-			if ours > 1e-5 || theirs < 1e-4 {
+			if ours > 1e-5 || theirs < 100*ours {
 				t.Errorf("%s: predictions on our graph %.1e apart, on the reference's %.1e", name, ours, theirs)
 			}
 			break // one group is enough
