@@ -20,7 +20,7 @@ type question struct {
 // two, contradictions are looked for in all.
 var questions = []question{
 	{"with the inputs' shapes", func(m *onnxgraph.Model, reg *op.Registry, d DataSet) (*infer.Result, error) {
-		return infer.Run(typed(m, d, func(t onnxgraph.Type) onnxgraph.Type { return t }), reg, infer.Options{})
+		return infer.Run(typed(m, d, asStored), reg, infer.Options{})
 	}},
 	{"with the inputs' values", func(m *onnxgraph.Model, reg *op.Registry, d DataSet) (*infer.Result, error) {
 		m, _ = filled(m, d, 0)
@@ -93,6 +93,9 @@ func typed(m *onnxgraph.Model, d DataSet, change func(onnxgraph.Type) onnxgraph.
 	return m
 }
 
+// asStored leaves a type as it is.
+func asStored(t onnxgraph.Type) onnxgraph.Type { return t }
+
 // ranked is a tensor type with unknown extents.
 func ranked(t onnxgraph.Type) onnxgraph.Type {
 	for a := range t.Shape {
@@ -104,7 +107,7 @@ func ranked(t onnxgraph.Type) onnxgraph.Type {
 // filled is m with its tensor inputs, from the given one on, as Constant nodes,
 // and what is left of the data set.
 func filled(m *onnxgraph.Model, d DataSet, from int) (*onnxgraph.Model, DataSet) {
-	m = typed(m, d, func(t onnxgraph.Type) onnxgraph.Type { return t })
+	m = typed(m, d, asStored)
 	rest := DataSet{Out: d.Out}
 	var constants []*onnxgraph.Node
 	var inputs []*onnxgraph.Value
@@ -148,7 +151,7 @@ func contradicts(f *op.Fact, want *Value, extents map[string]int64) error {
 		return fmt.Errorf("no fact")
 	}
 	t := f.Type
-	if t.Kind == onnxgraph.OptionalKind && t.Elem != nil && want.Kind != onnxgraph.OptionalKind {
+	if t.Kind == onnxgraph.OptionalKind && t.Elem != nil {
 		t = *t.Elem
 	}
 	if err := unlike(t, want, extents); err != nil {
@@ -170,12 +173,15 @@ func contradicts(f *op.Fact, want *Value, extents map[string]int64) error {
 	return nil
 }
 
+// unlike compares a type, whose symbols have values, with that of a value.
 func unlike(t onnxgraph.Type, want *Value, extents map[string]int64) error {
 	switch {
 	case want.Kind == onnxgraph.NoType:
 		return nil
 	case t.Kind != want.Kind:
 		return fmt.Errorf("kinds differ")
+	case want.Kind == onnxgraph.SequenceKind && t.Elem == nil:
+		return nil
 	case want.Kind == onnxgraph.SequenceKind:
 		for i, e := range want.Elems {
 			if err := unlike(*t.Elem, e, extents); err != nil {

@@ -55,8 +55,8 @@ func (v Verdict) Row() []string {
 }
 
 // Faults lists what is wrong whatever the case: a file that is not read, an
-// inference that contradicts the outputs, a rewritten model that computes something else
-// than the model.
+// inference that contradicts the outputs, a rewritten model that computes
+// something else than the model.
 func (v Verdict) Faults() []string {
 	var out []string
 	add := func(column, word string, bad bool) {
@@ -81,8 +81,9 @@ func Judge(engine *ort.Engine, reg *op.Registry, c Case) Verdict {
 		v.RoundTrip = words(err)
 		return v
 	}
-	if v.Check = "ok"; rewrite.Check(m, reg) != nil {
-		v.Check = words(rewrite.Check(m, reg))
+	v.Check = "ok"
+	if err := rewrite.Check(m, reg); err != nil {
+		v.Check = words(err)
 	}
 	sets, err := c.DataSets(m.Graph)
 	if err != nil {

@@ -32,7 +32,7 @@ type machine struct {
 // operator is newer, and with the shapes of the stored inputs declared, since
 // some files declare others than they come with.
 func (on machine) readable(m *onnxgraph.Model, d DataSet) *onnxgraph.Model {
-	m = typed(m, d, func(t onnxgraph.Type) onnxgraph.Type { return t })
+	m = typed(m, d, asStored)
 	m.IRVersion = min(m.IRVersion, newestIR)
 	for i, o := range m.Opsets {
 		if o.Domain == "" && o.Version > newestOpset && on.sameSince(m, o.Version, newestOpset) {
@@ -64,7 +64,7 @@ func (on machine) execute(m *onnxgraph.Model, sets []DataSet) string {
 	}
 	defer s.Close()
 	word := ""
-	for _, d := range sets { // all cases but models of the zoo have one
+	for _, d := range sets {
 		if word, err = runSet(s, m, d); err != nil {
 			return refusal(err)
 		}
