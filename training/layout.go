@@ -125,6 +125,8 @@ const (
 	stepName  = "ninox.step"
 	shareName = "ninox.share%d" // weight of worker k's gradient
 	accName   = "ninox.accumulated/"
+
+	updatePrefix = "ninox.update/" // of the nodes that update parameters and moments
 )
 
 // body is the training or eval model with slots for parameters and the frozen
@@ -193,7 +195,7 @@ func (b stepModels) merged() *onnxgraph.Model {
 // (weighted by their shares) and, where accumulated is set, by a running sum.
 func (b stepModels) update(workers int, accumulated bool) (*onnxgraph.Model, error) {
 	bd := onnxgraph.NewBuilder("ninox_update", b.art.Training.OpsetVersion(""))
-	w := newGrower(bd.Graph(), "ninox.update/")
+	w := newGrower(bd.Graph(), updatePrefix)
 	for _, s := range b.slots {
 		w.input(s.name, onnxgraph.Float, onnxgraph.StaticShape(s.dims...))
 	}
@@ -241,7 +243,7 @@ func workerGrad(s slot, worker int) string { return fmt.Sprintf("%s.worker%d", s
 
 // appendUpdate emits the optimizer over the slots.
 func (b stepModels) appendUpdate(w *grower, grads []string) {
-	w.prefix = "ninox.update/"
+	w.prefix = updatePrefix
 	one := onnxgraph.StaticShape(1)
 	rate := w.op("Squeeze", []string{w.input(rateName, onnxgraph.Float, one)})
 	step := w.op("Squeeze", []string{w.input(stepName, onnxgraph.Int64, one)})

@@ -16,7 +16,8 @@ import (
 
 type options struct {
 	job.Options
-	Source job.Source
+	Source  job.Source
+	Explain bool
 }
 
 // NewCommand is `ninox train`.
@@ -56,10 +57,14 @@ with --resume continues as if nothing had happened.`,
 		},
 	}
 	o.Register(cmd)
+	cmd.Flags().BoolVar(&o.Explain, "explain", false, "say what memory a step needs, by phase, and train nothing")
 	return cmd
 }
 
 func run(ctx context.Context, a *app.App, o options) error {
+	if o.Explain {
+		return explain(ctx, a, o)
+	}
 	if o.Out == "" {
 		o.Out = job.FreshDir(o.Source.Name())
 	}
@@ -80,6 +85,32 @@ func run(ctx context.Context, a *app.App, o options) error {
 	}
 	return print(a, o.Out, s)
 }
+
+// explain prints what a step needs in memory.
+func explain(ctx context.Context, a *app.App, o options) error {
+	j, err := job.Prepare(ctx, a, o.Source, o.Options)
+	if err != nil {
+		return err
+	}
+	r, err := training.Explain(j.Artifacts, int64(j.Batch))
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return a.WriteJSON(r)
+	}
+	rows := [][]string{{"parameters and optimizer state, twice", megabytes(r.State())}, {"constants", megabytes(r.Frozen)}, {fmt.Sprintf("a batch of %d", r.Batch), megabytes(r.Data)}}
+	for _, p := range r.Phases {
+		rows = append(rows, []string{fmt.Sprintf("%s, %d nodes", p.Name, p.Nodes), megabytes(p.Peak)})
+	}
+	rows = append(rows, []string{"of forward kept for backward", megabytes(r.Kept)}, []string{"peak of all", megabytes(r.Total())})
+	if n := len(r.Unknown); n > 0 {
+		rows = append(rows, []string{"results of unknown size, not counted", fmt.Sprint(n)})
+	}
+	return job.WriteTable(a.Out, rows)
+}
+
+func megabytes(bytes int64) string { return fmt.Sprintf("%.3f MB", float64(bytes)/1e6) }
 
 // print says how the run ended and where its files are.
 func print(a *app.App, dir string, s *training.Summary) error {

@@ -44,6 +44,7 @@ func TestFlags(t *testing.T) {
 		"workers":          {"2", func(o options) any { return o.Workers }, 2},
 		"out":              {"r", func(o options) any { return o.Out }, "r"},
 		"resume":           {"true", func(o options) any { return o.Resume }, true},
+		"explain":          {"true", func(o options) any { return o.Explain }, true},
 		"overwrite":        {"true", func(o options) any { return o.Overwrite }, true},
 	}
 	shared := &cobra.Command{} // its flags are tested in package job
