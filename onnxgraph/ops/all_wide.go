@@ -34,6 +34,7 @@ var wideOps = joined(
 	signals,
 	texts,
 	contribOps,
+	contribAttention,
 	contribQuantized,
 	classicalOps,
 	trainingOps,

@@ -1,11 +1,8 @@
 // https://onnx.ai/onnx/operators/onnx__Attention.html
-// https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 
 package ops
 
 import (
-	"math"
-
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
 )
@@ -17,11 +14,6 @@ var attentions = []*op.Def{
 		Name: "Attention", Versions: since(23, 24, 25), In: op.Between(3, 7), Out: op.Between(1, 4),
 		Attrs: attrs(aInt("is_causal"), aInt("kv_num_heads"), aInt("left_window_size"), aInt("q_num_heads"), aInt("qk_matmul_output_mode"), aInt("right_window_size"), aFloat("scale"), aFloat("softcap"), aInt("softmax_precision")),
 		Infer: inferAttention, Flow: op.Flows(flowAttention), Grad: op.FromLowering, Lower: lowers(lowerAttention),
-	},
-	{
-		Domain: microsoft, Name: "MultiHeadAttention", Versions: since(1), In: op.Between(1, 10), Out: op.Between(1, 4),
-		Attrs: attrs(aFloat("mask_filter_value"), need(aInt("num_heads")), aFloat("scale"), aInt("unidirectional")),
-		Infer: inferMultiHead, Flow: op.Flows(flowMultiHead), Grad: op.FromLowering, Lower: lowers(lowerMultiHead),
 	},
 }
 
@@ -169,95 +161,4 @@ func flowMask(c op.FlowCtx, i int, q, k headAxes) {
 	if r > 3 && s[0] != one {
 		c.Link(c.In(i, 0), q.batch)
 	}
-}
-
-// inferMultiHead: query, key, value [B,S,H], a bias of all three, and more
-// that only inference accepts.
-func inferMultiHead(c *op.InferCtx) error {
-	q, v := c.I(0).Shape(), c.I(2).Shape()
-	n := c.Node.Int("num_heads", 0)
-	if n < 1 {
-		return c.Errorf("num_heads", "%d, expected at least 1", n)
-	}
-	if len(q) == 3 && q[2].IsKnown() && q[2].Value%n != 0 {
-		return c.Errorf("num_heads", "%d does not divide the width of %s", n, q)
-	}
-	y := unknowns(3)
-	if len(q) == 3 {
-		y[0], y[1] = q[0], q[1]
-		if len(v) == 3 {
-			y[2] = v[2]
-		}
-	}
-	c.Set(0, c.I(0).DType(), y)
-	for o := 1; o < 4; o++ {
-		c.Set(o, c.I(0).DType(), unknowns(4))
-	}
-	return nil
-}
-
-// plainMultiHead says whether a node has separate queries, keys and values of
-// three axes, and neither cache nor padding mask.
-func plainMultiHead(n *onnxgraph.Node, fact func(i int) *op.Fact) bool {
-	for i := range 3 {
-		if s := fact(i).Shape(); len(s) != 3 || !s[2].IsKnown() {
-			return false
-		}
-	}
-	for _, i := range []int{4, 6, 7, 8, 9} {
-		if n.Input(i) != "" {
-			return false
-		}
-	}
-	return n.Output(1) == "" && n.Output(2) == "" && n.Output(3) == ""
-}
-
-func flowMultiHead(c op.FlowCtx) error {
-	n := c.Node()
-	if !plainMultiHead(n, c.InFact) {
-		return opaque(c, "attention with a cache, a padding mask or packed inputs")
-	}
-	count := n.Int("num_heads", 1)
-	var in [3]headAxes
-	var h [3]heads
-	for i := range in {
-		h[i], _ = headsOf(c.InFact(i).Shape(), count)
-		in[i] = axesOfHeads(c, func(a int) op.Axis { return c.In(i, a) }, h[i], h[i].heads)
-	}
-	h[0].size = h[2].size
-	y := axesOfHeads(c, func(a int) op.Axis { return c.Out(0, a) }, h[0], h[0].heads)
-	flowHeads(c, in[0], in[1], in[2], y, n.Int("unidirectional", 0) != 0)
-	flowMask(c, 5, in[0], in[1])
-	if c.InFact(3) != nil {
-		parts := c.Segment(c.In(3, 0), c.InFact(0).Shape()[2], c.InFact(1).Shape()[2], c.InFact(2).Shape()[2])
-		for i, p := range parts {
-			c.Link(p, c.In(i, 2))
-		}
-	}
-	return nil
-}
-
-func lowerMultiHead(k lowCalc) error {
-	n := k.Node()
-	if !plainMultiHead(n, func(i int) *op.Fact { return k.Fact(k.I(i)) }) {
-		return k.Errorf("a cache, a padding mask and packed inputs have no lowering")
-	}
-	count := n.Int("num_heads", 1)
-	var in [3]string
-	at := int64(0)
-	for i := range in {
-		in[i] = k.I(i)
-		width := k.Fact(in[i]).Shape()[2].Value
-		if k.I(3) != "" {
-			in[i] = k.add(in[i], k.slice(k.I(3), 0, at, at+width))
-			at += width
-		}
-		in[i] = k.unpack(in[i], count)
-	}
-	scale := 1 / math.Sqrt(float64(k.Fact(k.I(0)).Shape()[2].Value/count))
-	if s := n.Attr("scale"); s != nil && s.F != 0 {
-		scale = float64(s.F)
-	}
-	k.SetO(0, k.pack(k.attend(attending{q: in[0], k: in[1], v: in[2], repeat: 1, scale: scale, mask: k.I(5), causal: n.Int("unidirectional", 0) != 0, left: -1, right: -1}).y))
-	return nil
 }

@@ -19,6 +19,7 @@ type attending struct {
 	filled   string // number of keys that count [B,1,1,1]; "" for all
 	left     int64  // keys before and after a query's own that it sees, -1 for all
 	right    int64
+	sink     string          // one more score [1,H,1,1], whose probability is dropped; "" for none
 	softmaxT onnxgraph.DType // type in which softmax is computed, Undefined for that of the scores
 }
 
@@ -53,7 +54,14 @@ func (k calc) attend(a attending) attended {
 	if a.softmaxT != onnxgraph.Undefined {
 		logits = k.cast(logits, a.softmaxT)
 	}
+	if a.sink != "" {
+		rows := k.zeros(k.Emit("Concat", []string{k.dimOf(a.q, 0), k.dimOf(a.q, 1), k.dimOf(a.q, 2), k.vector(1)}, onnxgraph.IntAttr("axis", 0)), k.Fact(logits).DType())
+		logits = k.Emit("Concat", []string{logits, k.add(rows, a.sink)}, onnxgraph.IntAttr("axis", 3))
+	}
 	p := k.cast(k.Emit("Softmax", []string{logits}, onnxgraph.IntAttr("axis", -1)), d)
+	if a.sink != "" {
+		p = k.slice(p, 3, 0, -1)
+	}
 	if dead != "" {
 		p = k.where(dead, k.ScalarLike(p, 0), p)
 	}

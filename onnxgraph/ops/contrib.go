@@ -10,23 +10,6 @@ import (
 // contribOps are fused operators that ONNX Runtime's exporters write for
 // inference. They are inferred; nothing is permuted through them.
 var contribOps = []*op.Def{
-	contrib("GroupQueryAttention", attrs(aInt("do_rotary"), need(aInt("kv_num_heads")), aInt("local_window_size"), need(aInt("num_heads")), aInt("rotary_interleaved"), aFloat("scale"), aInt("smooth_softmax"), aFloat("softcap")),
-		op.Between(7, 12), op.Between(1, 4), func(c *op.InferCtx) error {
-			q := c.I(0).Shape().Clone()
-			n, kv := c.Node.Int("num_heads", 0), c.Node.Int("kv_num_heads", 0)
-			if n < 1 || kv < 1 || n%kv != 0 {
-				return c.Errorf("kv_num_heads", "%d, expected a divisor of %d heads", kv, n)
-			}
-			if len(q) == 3 && c.I(1) == nil { // queries, keys and values packed into one
-				size := divDims(q[2], onnxgraph.Known(n+2*kv))
-				q[2] = mulDims(size, onnxgraph.Known(n))
-			}
-			c.Set(0, c.I(0).DType(), q)
-			for o := 1; o < 4; o++ {
-				c.Set(o, c.I(0).DType(), unknowns(4))
-			}
-			return nil
-		}),
 	contrib("MatMulNBits", attrs(need(aInt("K")), need(aInt("N")), aInt("accuracy_level"), aInt("bits"), need(aInt("block_size"))), op.Between(3, 6), op.Exactly(1), func(c *op.InferCtx) error {
 		s := c.I(0).Shape().Clone()
 		if len(s) > 0 {

@@ -118,7 +118,10 @@ func quantizedContrib(name string, a []op.AttrSpec, in op.Arity, infer op.InferF
 
 // qlinearPair has the inputs A, B and C, each with scale and zero point.
 func qlinearPair(name, opType string) *op.Def {
-	return quantizedContrib(name, nil, op.Between(7, 8), func(c *op.InferCtx) error {
+	return quantizedContrib(name, nil, op.Between(1, 8), func(c *op.InferCtx) error {
+		if err := required(c, 1, 3, 4, 6); err != nil {
+			return err
+		}
 		s, err := broadcast(c, c.I(0).Shape(), c.I(3).Shape())
 		c.Set(0, c.I(0).DType(), s)
 		return err
@@ -130,7 +133,12 @@ func qlinearPair(name, opType string) *op.Def {
 
 // qlinearOne has the inputs X and Y, each with scale and zero point.
 func qlinearOne(name string, a []op.AttrSpec, of func(k lowCalc, x string) (string, error)) *op.Def {
-	return quantizedContrib(name, a, op.Between(4, 5), inferLike, func(k lowCalc) error {
+	return quantizedContrib(name, a, op.Between(1, 5), func(c *op.InferCtx) error {
+		if err := required(c, 1, 3); err != nil {
+			return err
+		}
+		return inferLike(c)
+	}, func(k lowCalc) error {
 		y, err := of(k, k.quantized(0, 0))
 		if err != nil {
 			return err
