@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"ninox/onnxgraph"
 )
 
 // chain is a sequence in which each thing reads the one before, labelled by
@@ -95,5 +97,22 @@ func TestPattern(t *testing.T) {
 	}
 	if got := stem([]string{"h.*.ln", "h.*.mlp.fc", "onnx::MatMul_7"}); got != "h.*." {
 		t.Errorf("stem %q", got)
+	}
+}
+
+func TestModuleName(t *testing.T) {
+	for name, want := range map[string]string{
+		"/layer1/layer1.0/conv1/Conv": "layer1.0.conv1",
+		"/h.0/attn/MatMul_1":          "h.0.attn",
+		"Conv":                        "Conv",
+		"":                            "",
+	} {
+		op := "Conv"
+		if strings.Contains(name, "MatMul") {
+			op = "MatMul"
+		}
+		if got := moduleName(&onnxgraph.Node{Name: name, OpType: op}); got != want {
+			t.Errorf("%s: %q, expected %q", name, got, want)
+		}
 	}
 }

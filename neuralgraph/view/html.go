@@ -116,7 +116,7 @@ func (v *View) page(o Options) *page {
 	p := &page{
 		Numbers: v.numbers(), View: "neurons", Model: d.Model, NiNo: d.NiNo, Coverage: d.Coverage, Groups: d.Groups, Attention: d.Attention, Residuals: d.Residuals,
 		Covered: percent(d.Coverage.InBlocks, d.Coverage.Parameters), Failed: []string{}, Blocks: []pageBlock{}, Params: []pageParam{}, EdgeTypes: [][2]any{},
-		Looks: map[string]map[string]any{}, Adjacency: v.matrix(),
+		Looks: map[string]map[string]any{},
 	}
 	if o.Operators {
 		p.View = "operators"
@@ -127,7 +127,13 @@ func (v *View) page(o Options) *page {
 			p.Certified = "bad"
 		}
 	}
-	p.Scenes = map[string]pageScene{"neurons": v.neurons().page(), "operators": v.operators(o.Expand).page()}
+	neurons := v.neurons()
+	titles := make([]string, len(neurons.nodes))
+	for i := range neurons.nodes {
+		titles[i] = neurons.nodes[i].title
+	}
+	p.Adjacency = v.matrix(titles)
+	p.Scenes = map[string]pageScene{"neurons": neurons.page(), "operators": v.operators(o.Expand).page()}
 	for k, l := range looks {
 		p.Looks[k] = map[string]any{"name": l.name, "fill": l.fill, "line": l.line}
 	}

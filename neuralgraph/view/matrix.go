@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"sort"
 
 	"ninox/neuralgraph"
 )
@@ -33,15 +34,16 @@ type matrixBlock struct {
 // drawn as one, which no screen could tell from the truth.
 const mostRuns = 512
 
-func (v *View) matrix() pageMatrix {
+// matrix lists the blocks of the NiNo graph, whose layers it puts into the order
+// of the flow; nodes of biases and norms stand in front of the layer that they
+// lead to. titles names the layers that the scene of neurons has.
+func (v *View) matrix(titles []string) pageMatrix {
 	n := v.nino
 	m := pageMatrix{Nodes: n.Nodes, Layers: []pageLayer{}, Spans: [][]int{}, Blocks: make([]matrixBlock, 0, len(n.Blocks)), Kinds: []string{}}
-	for _, l := range n.Layers {
-		m.Layers = append(m.Layers, pageLayer{l.Name, l.First, l.Size})
-	}
+	moved := m.order(v, titles)
 	spans, kinds := numbers{}, numbers{}
 	add := func(s neuralgraph.Span) int {
-		list := runs(s)
+		list := moved.runs(s)
 		k := spans.of(fmt.Sprint(list))
 		if k == len(m.Spans) {
 			m.Spans = append(m.Spans, list)
@@ -62,18 +64,73 @@ func (v *View) matrix() pageMatrix {
 	return m
 }
 
-// runs lists the stretches of consecutive nodes of a span.
-func runs(s neuralgraph.Span) []int {
-	if s.Index == nil {
-		return []int{s.First, s.Count}
-	}
-	var out []int
-	for i, k := range s.Index {
-		if last := len(out) - 2; i > 0 && int(k) == out[last]+out[last+1] {
-			out[last+1]++
-			continue
+// moves says where the layers of a NiNo graph went.
+type moves struct {
+	layers []neuralgraph.Layer
+	first  []int // new first nodes
+}
+
+func (m *pageMatrix) order(v *View, titles []string) *moves {
+	n := v.nino
+	all := arrows(n)
+	extra := extras(n, all)
+	order, place := v.ordered(all, extra)
+	before := map[int][]int{} // extra layers by the layer that they lead to
+	led := map[int]bool{}
+	for _, a := range all {
+		if extra[a.from] && !led[a.from] {
+			led[a.from] = true
+			before[a.to] = append(before[a.to], a.from)
 		}
-		out = append(out, int(k), 1)
+	}
+	out := &moves{n.Layers, make([]int, len(n.Layers))}
+	at := 0
+	put := func(layer int, name string) {
+		out.first[layer] = at
+		m.Layers = append(m.Layers, pageLayer{name, at, n.Layers[layer].Size})
+		at += n.Layers[layer].Size
+	}
+	for _, layer := range order {
+		for _, k := range before[layer] {
+			put(k, n.Layers[k].Name)
+		}
+		put(layer, titles[place[layer]])
+	}
+	for layer := range n.Layers {
+		if extra[layer] && !led[layer] {
+			put(layer, n.Layers[layer].Name)
+		}
+	}
+	return out
+}
+
+// runs lists the stretches of consecutive nodes of a span, at their new places.
+func (m *moves) runs(s neuralgraph.Span) []int {
+	var out []int
+	add := func(node, count int) {
+		for count > 0 {
+			l := sort.Search(len(m.layers), func(i int) bool { return m.layers[i].First > node }) - 1
+			inside := node - m.layers[l].First
+			k := min(count, m.layers[l].Size-inside)
+			to := m.first[l] + inside
+			if last := len(out) - 2; last >= 0 && to == out[last]+out[last+1] {
+				out[last+1] += k
+			} else {
+				out = append(out, to, k)
+			}
+			node, count = node+k, count-k
+		}
+	}
+	if s.Index == nil {
+		add(s.First, s.Count)
+	}
+	for i := 0; i < len(s.Index); {
+		j := i + 1
+		for j < len(s.Index) && s.Index[j] == s.Index[j-1]+1 {
+			j++
+		}
+		add(int(s.Index[i]), j-i)
+		i = j
 	}
 	if len(out) <= 2*mostRuns {
 		return out

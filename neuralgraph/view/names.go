@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"ninox/onnxgraph"
 )
 
 var digits = regexp.MustCompile(`\d+`)
@@ -53,6 +55,31 @@ func stem(names []string) string {
 
 // numbered says whether an exporter made the name up.
 func numbered(name string) bool { return strings.Contains(name, "::") }
+
+// moduleName is the module that the name of an operator stands for, as exporters
+// write it: "/layer1/layer1.0/conv1/Conv" is layer1.0.conv1.
+func moduleName(n *onnxgraph.Node) string {
+	var parts []string
+	for _, p := range strings.Split(strings.Trim(n.Name, "/"), "/") {
+		if last := len(parts) - 1; last >= 0 && strings.HasPrefix(p, parts[last]+".") {
+			parts = parts[:last]
+		}
+		parts = append(parts, p)
+	}
+	if last := len(parts) - 1; last > 0 && strings.HasPrefix(parts[last], n.OpType) {
+		parts = parts[:last]
+	}
+	return strings.Join(parts, ".")
+}
+
+// named is the name itself or, where an exporter made it up, that of the module
+// that reads the parameter.
+func (v *View) named(title, parameter string) string {
+	if n := v.reader[parameter]; numbered(title) && n != nil && n.Name != "" {
+		return moduleName(n)
+	}
+	return title
+}
 
 // copies lists the names of one thing in all copies of a repeat.
 func copies(name func(i int) string, at, period, n int) []string {

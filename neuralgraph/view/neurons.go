@@ -76,6 +76,7 @@ func (v *View) neurons() *scene {
 			s.nodes[i].facts = []fact{{"opaque", r}}
 		}
 	}
+	v.entitleLayers(s, all, extra, place)
 	notes := make([]map[string]int, len(order))
 	for _, a := range all {
 		if extra[a.from] {
@@ -117,6 +118,31 @@ func (v *View) neurons() *scene {
 	s.items = boxed(items, v.layerSequence(s).fold(), 0)
 	s.entitle()
 	return s
+}
+
+// entitleLayers gives layers better names than they got where they were first
+// met: after a parameter that leads to them rather than one that leads away, and
+// after the module that reads it where an exporter made the name up.
+func (v *View) entitleLayers(s *scene, all []arrow, extra map[int]bool, place map[int]int) {
+	const away = ":input"
+	rename := func(layer int, a arrow, suffix string) {
+		n := &s.nodes[place[layer]]
+		if !numbered(n.title) && (suffix != "" || !strings.HasSuffix(n.title, away)) {
+			return
+		}
+		base := strings.TrimSuffix(strings.TrimSuffix(a.parameter, ".weight"), ".bias")
+		n.title = v.named(base, a.parameter) + suffix
+	}
+	for _, a := range all {
+		if from, to := flowEnds(a); a.parameter != "" && !extra[from] && !extra[to] && len(v.blocksOf[a.parameter]) > 0 {
+			rename(to, a, "")
+		}
+	}
+	for _, a := range all {
+		if from, to := flowEnds(a); a.parameter != "" && !extra[from] && !extra[to] {
+			rename(from, a, away)
+		}
+	}
 }
 
 // bundled makes edges of one kind between the same layers one, in the order of

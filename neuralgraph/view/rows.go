@@ -161,7 +161,7 @@ func (r *rowReader) finish(x *row) {
 	if len(x.kinds) == 0 {
 		x.kinds = biases
 	}
-	x.name = rowName(names)
+	x.name = r.v.named(rowName(names), names[0])
 }
 
 // ends counts the neurons at both ends of a row's main parameter.
@@ -246,7 +246,7 @@ func rowName(names []string) string {
 		}
 		common = strings.TrimRight(common, "./_")
 	}
-	if common == "" {
+	if common == "" || numbered(good[0]) {
 		common = good[0]
 	}
 	for _, end := range []string{".weight", ".bias"} {

@@ -10,7 +10,7 @@ import (
 // SVG draws the scene as a scalable picture.
 func (v *View) SVG(w io.Writer, o Options) error {
 	d := v.drawing(o)
-	c := &svgCanvas{w: bufio.NewWriterSize(w, 1<<16)}
+	c := &svgCanvas{w: bufio.NewWriterSize(w, 1<<16), ruler: d.ruler}
 	c.printf(`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" font-family="Go, Helvetica, Arial, sans-serif">`+"\n", d.w, d.h, d.w, d.h)
 	c.printf("<title>%s</title>\n", html.EscapeString(v.name))
 	d.paint(c)
@@ -19,7 +19,10 @@ func (v *View) SVG(w io.Writer, o Options) error {
 }
 
 // svgCanvas writes elements; the writer remembers the first error.
-type svgCanvas struct{ w *bufio.Writer }
+type svgCanvas struct {
+	w     *bufio.Writer
+	ruler *ruler
+}
 
 func (c *svgCanvas) printf(format string, args ...any) { fmt.Fprintf(c.w, format, args...) }
 
@@ -72,7 +75,9 @@ func (c *svgCanvas) text(x, y float64, s style, fill, text string) {
 	if s.bold {
 		weight = ` font-weight="bold"`
 	}
-	c.printf(`<text x="%.1f" y="%.1f" font-size="%g"%s fill="%s">%s</text>`+"\n", x, y, s.size, weight, fill, html.EscapeString(text))
+	// The length holds in every font, so that texts stay within their boxes.
+	c.printf(`<text x="%.1f" y="%.1f" font-size="%g"%s fill="%s" textLength="%.1f" lengthAdjust="spacingAndGlyphs">%s</text>`+"\n",
+		x, y, s.size, weight, fill, c.ruler.width(s, text), html.EscapeString(text))
 }
 
 func (c *svgCanvas) open(title string) { c.printf("<g><title>%s</title>\n", html.EscapeString(title)) }

@@ -23,7 +23,8 @@ type View struct {
 	paramIndex map[string]int // in graph.Parameters
 	blocksOf   map[string][]*neuralgraph.ParameterBlock
 	groupOf    map[string]*neuralgraph.Group
-	firstUse   map[string]int // where the operators first read a value, in their order
+	reader     map[string]*onnxgraph.Node // the operator that first reads a value
+	firstUse   map[string]int             // where the operators first read a value, in their order
 }
 
 // Options choose what is shown.
@@ -35,7 +36,7 @@ type Options struct {
 // New prepares a graph to be shown. The name is that of the model; the verdict
 // is nil where no certificate was run.
 func New(name string, g *neuralgraph.Graph, reg *op.Registry, verdict *neuralgraph.Verdict) (*View, error) {
-	v := &View{name: name, graph: g, verdict: verdict, paramIndex: map[string]int{}, firstUse: map[string]int{}, blocksOf: map[string][]*neuralgraph.ParameterBlock{}}
+	v := &View{name: name, graph: g, verdict: verdict, paramIndex: map[string]int{}, firstUse: map[string]int{}, reader: map[string]*onnxgraph.Node{}, blocksOf: map[string][]*neuralgraph.ParameterBlock{}}
 	var err error
 	if v.document, err = g.Document(verdict); err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (v *View) visit(g *onnxgraph.Graph, step *int) {
 		}
 		for _, in := range n.Inputs {
 			if _, ok := v.firstUse[in]; !ok {
-				v.firstUse[in] = *step
+				v.firstUse[in], v.reader[in] = *step, n
 			}
 		}
 		*step++

@@ -161,7 +161,7 @@ class ScenePane extends Pane {
     this.x = (w - this.root.w * this.scale) / 2;
     this.y = whole >= this.scale ? (h - this.root.h * this.scale) / 2 + 10 : 34;
     const first = this.root.children[0];
-    if (first && whole < this.scale) this.x = Math.min(Math.max(w / 2 - (first.x + first.w / 2) * this.scale, first.w - this.root.w * this.scale), w - first.w);
+    if (first && this.root.w * this.scale > w) this.x = Math.min(Math.max(w / 2 - (first.x + first.w / 2) * this.scale, first.w - this.root.w * this.scale), w - first.w);
     this.touched = false;
     this.redraw();
   }
