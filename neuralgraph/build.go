@@ -324,7 +324,7 @@ func (g *Graph) collect(m *onnxgraph.Model, params []Parameter, coarse map[strin
 			reason = "it falls into too many pieces"
 		}
 		t := g.analysis.model.Graph.Initializer(p.Name)
-		if reason != "" && (uniform(t) || g.table(p.Name)) || aside(o.pieces) && values(t, 2) || !given[p.Name] && (reason != "" || hasGiven && (uniform(t) || !weighs(o.pieces))) {
+		if reason != "" && (uniform(t) || g.table(p.Name)) || aside(o.pieces) && values(t, 2) || !given[p.Name] && (reason != "" || hasGiven && (uniform(t) && !g.uses[p.Name][0].linear || !weighs(o.pieces))) {
 			delete(g.views, p.Name)
 			continue // a constant of the computation, not a weight
 		}
