@@ -40,11 +40,31 @@ func Unmarshal(b []byte) (*Model, error) {
 // decoder reads the messages of one file. It goes through each message once
 // and copies names only.
 type decoder struct {
-	names  arena
-	graphs int   // nesting of the graph that is being read
-	types  int   // nesting of the type
-	spare  int64 // bytes of memory that structs may still take
-	spelt  map[KeyValue][]byte
+	names   arena
+	nodes   slab[Node]
+	attrs   slab[Attribute]
+	values  slab[Value]
+	tensors slab[Tensor]
+	graphs  int   // nesting of the graph that is being read
+	types   int   // nesting of the type
+	spare   int64 // bytes of memory that structs may still take
+	spelt   map[KeyValue][]byte
+}
+
+// slab hands out values from blocks: one allocation for several.
+type slab[T any] struct {
+	free []T
+	size int
+}
+
+func (s *slab[T]) next() *T {
+	if len(s.free) == 0 {
+		s.size = min(2*s.size+1, 64) // files of a few values need no more
+		s.free = make([]T, s.size)
+	}
+	v := &s.free[0]
+	s.free = s.free[1:]
+	return v
 }
 
 var errTooLarge = errors.New("the model would take more than 32 times the size of its file in memory")
@@ -279,7 +299,7 @@ func (d *decoder) node(b []byte) (*Node, error) {
 	if err := grow[Node](d, 1); err != nil {
 		return nil, err
 	}
-	n := &Node{}
+	n := d.nodes.next()
 	return n, d.nodeFields(n, b)
 }
 
@@ -339,7 +359,7 @@ func (d *decoder) value(b []byte) (*Value, error) {
 	if err := grow[Value](d, 1); err != nil {
 		return nil, err
 	}
-	v := &Value{}
+	v := d.values.next()
 	return v, d.valueFields(v, b)
 }
 
@@ -430,7 +450,7 @@ func (d *decoder) functionFields(f *Function, b []byte) error {
 }
 
 func (d *decoder) attribute(b []byte) (*Attribute, error) {
-	a := &Attribute{}
+	a := d.attrs.next()
 	if err := grow[Attribute](d, 1); err != nil {
 		return nil, err
 	}
@@ -796,7 +816,7 @@ func (d *decoder) sparse(b []byte) (*SparseTensor, error) {
 // tensor reads a TensorProto. Elements come from the one field that its type
 // and location name; whatever else stands in the file is kept.
 func (d *decoder) tensor(b []byte) (*Tensor, error) {
-	t := &Tensor{}
+	t := d.tensors.next()
 	if err := grow[Tensor](d, 1); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,8 @@ type Result struct {
 	outer  *Result
 	facts  map[string]*op.Fact
 	bodies map[*onnxgraph.Graph]*Result
-	left   *int // nodes of bodies that may still be inferred, of all graphs together
+	left   *int      // nodes of bodies that may still be inferred, of all graphs together
+	spare  []op.Fact // room for the next facts, allocated for many nodes at once
 }
 
 // Bodies of loops are inferred until their states settle, and those inside them
@@ -171,7 +172,10 @@ func (r *Result) Add(n *onnxgraph.Node) error {
 		}
 	}
 	for i := range c.Out {
-		c.Out[i] = &op.Fact{}
+		if len(r.spare) == 0 {
+			r.spare = make([]op.Fact, min(len(r.facts)+1, 64))
+		}
+		c.Out[i], r.spare = &r.spare[0], r.spare[1:]
 	}
 	if err := def.Infer(c); err != nil {
 		return err

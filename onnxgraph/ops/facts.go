@@ -373,19 +373,23 @@ func foldAll[T any](c *op.InferCtx, dims []int64, read func(*op.Fact) ([]T, bool
 	}
 	n := product(onnxgraph.StaticShape(dims...)).Value
 	out := make([]T, n)
-	args := make([]T, len(values))
-	for k := range out {
-		for i, v := range values {
-			at := int64(k)
-			if len(v) == 1 {
-				at = 0
-			} else if len(v) != len(out) { // else nothing is broadcast
-				at = broadcastIndex(at, dims, c.In[i].Shape())
-			}
+	for i, v := range values {
+		if len(v) == len(out) {
+			continue // nothing is broadcast
+		}
+		spread := make([]T, len(out))
+		for k, at := range broadcastIndices(dims, c.In[i].Shape()) {
 			if at >= int64(len(v)) {
 				return false
 			}
-			args[i] = v[at]
+			spread[k] = v[at]
+		}
+		values[i] = spread
+	}
+	args := make([]T, len(values))
+	for k := range out {
+		for i, v := range values {
+			args[i] = v[k]
 		}
 		x, ok := f(args)
 		if !ok {
@@ -397,21 +401,29 @@ func foldAll[T any](c *op.InferCtx, dims []int64, read func(*op.Fact) ([]T, bool
 	return true
 }
 
-// broadcastIndex maps element k of a tensor of the given extents to the
+// broadcastIndices lists, for each element of a tensor of the given extents, the
 // element of an input of shape s that broadcasting puts there.
-func broadcastIndex(k int64, dims []int64, s onnxgraph.Shape) int64 {
-	at, stride := int64(0), int64(1)
-	for a := len(dims) - 1; a >= 0; a-- {
-		pos := k % dims[a]
-		k /= dims[a]
-		if i := a - (len(dims) - len(s)); i >= 0 {
-			if s[i].Value > 1 {
-				at += pos * stride
-			}
-			stride *= max(s[i].Value, 1)
+func broadcastIndices(dims []int64, s onnxgraph.Shape) []int64 {
+	strides := make([]int64, len(dims)) // 0 along axes that are broadcast
+	stride := int64(1)
+	for i := len(s) - 1; i >= 0; i-- {
+		if a := i + len(dims) - len(s); a >= 0 && s[i].Value > 1 {
+			strides[a] = stride
 		}
+		stride *= max(s[i].Value, 1)
 	}
-	return at
+	out := []int64{0}
+	for a, n := range dims {
+		next := make([]int64, 0, int64(len(out))*n)
+		for _, at := range out {
+			for range n {
+				next = append(next, at)
+				at += strides[a]
+			}
+		}
+		out = next
+	}
+	return out
 }
 
 // sizeOf is the number that element 0 of an input is, as a dim.

@@ -1,0 +1,18 @@
+//go:build unix
+
+package infer_test
+
+import (
+	"syscall"
+	"time"
+)
+
+// cpuTime is the processor time that this process has taken so far, in all
+// threads.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
