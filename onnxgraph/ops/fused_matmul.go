@@ -89,18 +89,22 @@ func (r reordered) In(i, a int) op.Axis {
 }
 
 func lowerFusedMatMul(k lowCalc) error {
+	y, err := fusedProduct(k)
+	k.SetO(0, y)
+	return err
+}
+
+func fusedProduct(k lowCalc) (string, error) {
 	var in [2]string
 	for i, operand := range []string{"A", "B"} {
 		in[i] = k.I(i)
 		rank := k.Fact(in[i]).Rank()
 		if rank < 0 {
-			return k.Errorf("the rank of input %d is not known", i)
+			return "", k.Errorf("the rank of input %d is not known", i)
 		}
 		if order := fusedOrder(k.Node(), operand, rank); !slices.IsSorted(order) {
 			in[i] = k.transpose(in[i], order...)
 		}
 	}
-	y := k.two("MatMul", in[0], in[1])
-	k.SetO(0, k.scale(y, float64(k.Node().Float("alpha", 1))))
-	return nil
+	return k.scale(k.two("MatMul", in[0], in[1]), float64(k.Node().Float("alpha", 1))), nil
 }
