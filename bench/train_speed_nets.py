@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Training speed of ninox against PyTorch eager on exported networks, in turns.
+
+    python3 bench/train_speed_nets.py NINOX [--nets gpt-4096,gpt-50257,resnet,lstm] [--steps 30] [--threads 2] [--rounds 3]
+
+Each network is written in PyTorch and exported to ONNX; both train it by AdamW
+and cross-entropy on equal random batches. gpt-V is a transformer of 3 layers,
+width 64 and vocabulary V at 4×256 tokens, resnet has three stages with batch
+normalization on 64 images of 32×32, lstm reads 32 sequences of 32 steps.
+Compared are medians of one step; rounds alternate. Needs torch, numpy, onnx.
+"""
+import argparse, json, os, statistics, subprocess, sys, tempfile, time
+
+import numpy as np
+import torch
+import torch.nn as nn
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WARMUP = 5
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        mask = torch.full((t, t), -1e9).triu(1)
+        p = torch.softmax(q @ k.transpose(-1, -2) * (c // self.heads) ** -0.5 + mask, -1)
+        x = x + self.out((p @ v).transpose(1, 2).reshape(b, t, c))
+        return x + self.down(torch.relu(self.up(self.norm2(x))))
+
+
+class GPT(nn.Module):
+    def __init__(self, vocabulary, width=64, context=256):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Parameter(torch.randn(context, width) / 50)
+        self.blocks = nn.Sequential(*[Block(width, 4) for _ in range(3)])
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
+
+    def forward(self, ids):
+        return self.head(self.norm(self.blocks(self.tokens(ids) + self.places)))
+
+
+class Residual(nn.Module):
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU(), nn.Conv2d(cout, cout, 3, 1, 1, bias=False), nn.BatchNorm2d(cout))
+        self.skip = nn.Identity() if cin == cout and stride == 1 else nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+
+    def forward(self, x):
+        return torch.relu(self.body(x) + self.skip(x))
+
+
+def resnet():
+    return nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), Residual(16, 16, 1), Residual(16, 32, 2), Residual(32, 64, 2),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+class LSTM(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(32, 64, batch_first=True), nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def task(name):
+    """The network, its input and its labels."""
+    torch.manual_seed(0)
+    if name.startswith("gpt-"):
+        v = int(name[4:])
+        ids = torch.randint(0, v, (4, 256))
+        return GPT(v), ids, torch.randint(0, v, (4, 256))
+    if name == "resnet":
+        return resnet(), torch.randn(64, 3, 32, 32), torch.randint(0, 10, (64,))
+    return LSTM(), torch.randn(32, 32, 32), torch.randint(0, 10, (32,))
+
+
+def torch_round(name, steps, threads):
+    """Milliseconds of a step of PyTorch eager."""
+    torch.set_num_threads(threads)
+    net, x, y = task(name)
+    opt, times = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0), []
+    for _ in range(steps + WARMUP):
+        t = time.perf_counter()
+        opt.zero_grad(set_to_none=True)
+        out = net(x)
+        loss = nn.functional.cross_entropy(out.reshape(-1, out.shape[-1]), y.reshape(-1))
+        loss.backward()
+        opt.step()
+        loss.item()
+        times.append(time.perf_counter() - t)
+    return 1000 * statistics.median(times[WARMUP:])
+
+
+def prepare(name, tmp):
+    net, x, y = task(name)
+    torch.onnx.export(net, x, tmp + "/model.onnx", dynamo=False, opset_version=17, input_names=["input"], output_names=["output"],
+                      training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False)
+    np.savez(tmp + "/data.npz", input=x.numpy(), labels=y.numpy())
+    return len(x)
+
+
+def ninox_round(ninox, tmp, batch, steps, threads):
+    """Milliseconds of a step of ninox: summary.json's step_milliseconds."""
+    subprocess.run([ninox, "train", tmp + "/model.onnx", "--data", f"npz:{tmp}/data.npz", "--batch-size", str(batch), "--steps", str(steps + WARMUP),
+                    "--threads", str(threads), "--quiet", "--overwrite", "--out", tmp + "/run"], check=True, stdout=subprocess.DEVNULL)
+    with open(tmp + "/run/summary.json") as f:
+        return json.load(f)["step_milliseconds"]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("ninox")
+    p.add_argument("--nets", default="gpt-4096,gpt-50257,resnet,lstm")
+    p.add_argument("--steps", type=int, default=30)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--rounds", type=int, default=3)
+    a = p.parse_args()
+    for name in a.nets.split(","):
+        with tempfile.TemporaryDirectory() as tmp:
+            batch, ratios = prepare(name, tmp), []
+            for r in range(a.rounds):
+                code = "import sys; sys.path.insert(0, %r); import train_speed_nets as t; print(t.torch_round(%r, %d, %d))" % (HERE, name, a.steps, a.threads)
+                theirs = float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout)
+                ours = ninox_round(a.ninox, tmp, batch, a.steps, a.threads)
+                ratios.append(ours / theirs)
+                print(f"{name} round {r + 1}: PyTorch eager {theirs:.2f} ms/step, ninox {ours:.2f} ms/step, ratio {ratios[-1]:.2f}", flush=True)
+        print(f"{name}, {a.threads} threads: ninox takes {statistics.median(ratios):.2f} times PyTorch's time (median of {a.rounds} rounds)", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
