@@ -87,11 +87,9 @@ func examine(file string) (*Report, error) {
 	reg := ops.Registry()
 	r.Findings = append(r.Findings, check.Model(m, check.Options{Registry: reg})...)
 	if sortable(r.Findings) {
-		f, known := inferred(m, reg)
+		found, known := inferred(m, reg)
 		r.Inferred = known
-		if f != nil {
-			r.Findings = append(r.Findings, f)
-		}
+		r.Findings = append(r.Findings, found...)
 	}
 	r.OK = len(r.Findings) == 0
 	return r, nil
@@ -107,9 +105,9 @@ func sortable(findings []*check.Finding) bool {
 	return true
 }
 
-// inferred infers the model's shapes. The finding is what speaks against it;
-// known is false where an operator's rules are not known.
-func inferred(m *onnxgraph.Model, reg *op.Registry) (f *check.Finding, known bool) {
+// inferred infers the model's types and shapes. The findings are what speaks
+// against them; known is false where an operator's rules are not known.
+func inferred(m *onnxgraph.Model, reg *op.Registry) (found []*check.Finding, known bool) {
 	var passes []rewrite.Pass
 	for _, p := range rewrite.Passes() {
 		if p.Name == "inline" || p.Name == "sort" {
@@ -117,20 +115,41 @@ func inferred(m *onnxgraph.Model, reg *op.Registry) (f *check.Finding, known boo
 		}
 	}
 	std, _, err := rewrite.Apply(m, reg, passes)
+	var facts *infer.Result
 	if err == nil {
-		_, err = infer.Run(std, reg, infer.Options{})
+		facts, err = infer.Run(std, reg, infer.Options{})
 	}
 	var unknown *infer.UnsupportedError
 	var node *op.NodeError
 	switch {
 	case err == nil:
-		return nil, true
+		// The types of all values are known now, and can be held against the
+		// operators that read them.
+		declare(std.Graph, facts)
+		return check.Model(std, check.Options{Registry: reg}), true
 	case errors.As(err, &unknown):
 		return nil, false
 	case errors.As(err, &node):
-		return &check.Finding{Node: node.Node, Op: node.Op, Opset: node.Opset, Attr: node.Attr, Message: node.Msg, Line: node.Line}, true
+		return []*check.Finding{{Node: node.Node, Op: node.Op, Opset: node.Opset, Attr: node.Attr, Message: node.Msg, Line: node.Line}}, true
 	}
-	return &check.Finding{Message: err.Error()}, true
+	return []*check.Finding{{Message: err.Error()}}, true
+}
+
+// declare writes the types that were inferred into the graph and its subgraphs.
+func declare(g *onnxgraph.Graph, facts *infer.Result) {
+	g.EachGraph(func(g *onnxgraph.Graph) {
+		here := facts
+		if in := facts.In(g); in != nil {
+			here = in
+		}
+		for _, n := range g.Nodes {
+			for _, out := range n.Outputs {
+				if f := here.Fact(out); f != nil {
+					g.ValueInfo = append(g.ValueInfo, &onnxgraph.Value{Name: out, Type: f.Type})
+				}
+			}
+		}
+	})
 }
 
 func (r *Report) print(a *app.App) error {

@@ -26,11 +26,12 @@ func TestArguments(t *testing.T) {
 func TestInference(t *testing.T) {
 	const header = `<ir_version: 8, opset_import: ["" : 17, "com.example" : 1]>` + "\n"
 	for src, want := range map[string]string{
-		`g (float[2,3] x) => (float[N] y) { y = MatMul (x, x) }`:                           `check: node "y" (MatMul-17): `,
-		`g (float[2] x) => (float[3] y) { y = Neg (x) }`:                                   `check: node "y" (Neg-17): output "y" is float[2]`,
-		`g (float[2] x) => (float[2] y) { y = Neg (x) }`:                                   "no findings\n",
-		`g (float[2] x) => (float[3] y) { h = com.example.Op (x)` + "\n" + `y = Neg (x) }`: "no findings; shapes were not inferred, since operators are unknown\n",
-		`g (float[2] x) => (float[3] y) { y = Neg (h)` + "\n" + `h = Abs (x) }`:            `output "y" is float[2], but the file declares float[3]`,
+		`g (float[2,3] x) => (float[N] y) { y = MatMul (x, x) }`:                              `check: node "y" (MatMul-17): `,
+		`g (float[2] x) => (float[3] y) { y = Neg (x) }`:                                      `check: node "y" (Neg-17): output "y" is float[2]`,
+		`g (float[2] x) => (float[2] y) { y = Neg (x) }`:                                      "no findings\n",
+		`g (float[2] x) => (float[2] y) { s = SequenceConstruct (x)` + "\n" + `y = Neg (s) }`: `check: node "y" (Neg-17): input 0 (X) is seq(float), expected`,
+		`g (float[2] x) => (float[3] y) { h = com.example.Op (x)` + "\n" + `y = Neg (x) }`:    "no findings; shapes were not inferred, since operators are unknown\n",
+		`g (float[2] x) => (float[3] y) { y = Neg (h)` + "\n" + `h = Abs (x) }`:               `output "y" is float[2], but the file declares float[3]`,
 	} {
 		file := filepath.Join(t.TempDir(), "m.onnxtxt")
 		if err := os.WriteFile(file, []byte(header+src), 0o644); err != nil {
