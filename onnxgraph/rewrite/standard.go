@@ -10,22 +10,23 @@ import (
 // Pass is one transformation of a model. Its run edits the model in place and
 // returns how often it found something to do.
 type Pass struct {
-	Name   string
-	Reason string // why it exists, and why in this place
-	run    func(m *onnxgraph.Model, reg *op.Registry) (int, error)
+	Name    string
+	Pattern string // what it looks for, and what becomes of it
+	Reason  string // why it exists, and why in this place
+	run     func(m *onnxgraph.Model, reg *op.Registry) (int, error)
 }
 
 // Passes are those of Standard, in order.
 func Passes() []Pass {
 	return []Pass{
-		{"inline", "rules exist for operators only; first, because every other pass should see what is inside local functions", inline},
-		{"sort", "inference goes through the nodes once, in order; files are not always sorted", sortNodes},
-		{"branches", "a condition on shapes decides which branch exists at all", branches},
-		{"lists", "a list of parts taken apart again is a Split; axes can be followed through that", lists},
-		{"fold", "shape arithmetic on known numbers; while constants still are nodes, which tells them from parameters", fold},
-		{"constants", "a Constant node is an initializer by another name; lifted out of subgraphs, so that bodies hold computation only", constants},
-		{"aliases", "exporters share tied parameters through Identity nodes; rules should see the one parameter", aliases},
-		{"dead", "earlier passes orphan nodes and initializers", dead},
+		{"inline", "a call of a local function → the function's nodes", "rules exist for operators only; first, because every other pass should see what is inside local functions", inline},
+		{"sort", "a node before one whose result it reads → behind it", "inference goes through the nodes once, in order; files are not always sorted", sortNodes},
+		{"branches", "If on a condition that inference knows → the branch taken", "a condition on shapes decides which branch exists at all", branches},
+		{"lists", "SplitToSequence of known sizes, read by SequenceAt at known places → Split", "a list of parts taken apart again is a Split; axes can be followed through that", lists},
+		{"fold", "a node whose result inference knows, and that no parameter flows into → an initializer", "shape arithmetic on known numbers; while constants still are nodes, which tells them from parameters", fold},
+		{"constants", "Constant, in subgraphs too → an initializer of the outermost graph", "a Constant node is an initializer by another name; lifted out of subgraphs, so that bodies hold computation only", constants},
+		{"aliases", "Identity of an initializer → the initializer itself", "exporters share tied parameters through Identity nodes; rules should see the one parameter", aliases},
+		{"dead", "a node or initializer that no output needs → nothing", "earlier passes orphan nodes and initializers", dead},
 	}
 }
 
