@@ -22,7 +22,7 @@ func (a *analysis) graph(m, std *onnxgraph.Model) (*Graph, error) {
 	if g.uses, err = a.uses(names); err != nil {
 		return nil, err
 	}
-	params = slices.DeleteFunc(params, func(p Parameter) bool { return g.filling(p.Name) })
+	params = slices.DeleteFunc(params, func(p Parameter) bool { return g.filling(p.Name) || g.scalar(&p) })
 	coarse := g.coarsePieces(params)
 	sinks := map[*onnxgraph.Node]bool{}
 	for n := range a.products {
@@ -85,25 +85,69 @@ func nodeName(n *onnxgraph.Node) string {
 type outcome struct {
 	pieces []piece
 	reason string
+	uses   [][]piece // pieces by use
 }
 
 // coarsePieces cuts every parameter by its first use and marks the classes
 // that are neurons.
 func (g *Graph) coarsePieces(params []Parameter) map[string]outcome {
 	out := map[string]outcome{}
-	axes := func(p string, _ *use) []*class { return g.analysis.env.lookup(p) }
 	for _, p := range params {
-		for i, u := range g.uses[p.Name] {
-			pieces, reason := piecesOf(axes(p.Name, u), u)
+		var uses [][]piece
+		reason := ""
+		for _, u := range g.uses[p.Name] {
+			pieces, r := piecesOf(g.analysis.env.lookup(p.Name), u)
 			markNeurons(pieces)
 			g.markVocabulary(u, pieces)
-			if i == 0 || out[p.Name].reason != "" {
-				out[p.Name] = outcome{pieces, reason}
+			if r == "" {
+				uses = append(uses, pieces)
+			} else if reason == "" {
+				reason = r
+			}
+		}
+		if len(uses) > 0 {
+			reason = ""
+		}
+		out[p.Name] = outcome{reason: reason, uses: uses}
+	}
+	for name, o := range out {
+		o.pieces = covering(o.uses)
+		out[name] = o
+	}
+	return out
+}
+
+// covering picks the pieces of a parameter from those of its uses: those of the
+// first, but what has no place there (a packed bias is cut, and each part is
+// added elsewhere) from the first use in which it has one.
+func covering(uses [][]piece) []piece {
+	for _, pieces := range uses {
+		finishPieces(pieces)
+	}
+	var out, lost []piece
+	for i, pieces := range uses {
+		for _, p := range pieces {
+			if op := p.use.node.OpType; i > 0 && (cuts[op] || rearranged[op]) {
+				break // in a subgraph: no use, only another view
+			}
+			held := func(q piece) bool { return (cell{q.offset, plainLeaves(q.leaves)}).holds(p.offset) }
+			switch {
+			case slices.ContainsFunc(out, held):
+			case p.placed() == "":
+				out = append(out, p)
+			case i == 0:
+				lost = append(lost, p)
 			}
 		}
 	}
-	for _, o := range out {
-		finishPieces(o.pieces)
+	for _, p := range lost {
+		covered := false
+		for _, q := range out {
+			covered = covered || (cell{p.offset, plainLeaves(p.leaves)}).holds(q.offset)
+		}
+		if !covered {
+			out = append(out, p)
+		}
 	}
 	return out
 }
@@ -190,8 +234,7 @@ func (g *Graph) finePieces(params []Parameter) {
 		}
 	}
 	for name, list := range all {
-		finishPieces(list[0])
-		g.views[name] = list[0]
+		g.views[name] = covering(list)
 	}
 }
 
@@ -356,6 +399,27 @@ func (g *Graph) table(name string) bool {
 // tables: masks are made so.
 func (g *Graph) filling(name string) bool {
 	return g.table(name) && uniform(g.analysis.model.Graph.Initializer(name))
+}
+
+// scalar says whether a parameter is one number that scales or shifts whole
+// values, as one without axes does: it belongs to no neuron.
+func (g *Graph) scalar(p *Parameter) bool {
+	if p.Elements() != 1 {
+		return false
+	}
+	for _, u := range g.uses[p.Name] {
+		if u.linear || u.loose != "" || !joins[u.node.OpType] {
+			return false
+		}
+		for _, axis := range u.roles {
+			for _, cell := range axis {
+				if slices.ContainsFunc(cell, func(r role) bool { return r != roleNone }) {
+					return false
+				}
+			}
+		}
+	}
+	return len(g.uses[p.Name]) > 0
 }
 
 // uniform says whether all elements are the same: a constant that an exporter

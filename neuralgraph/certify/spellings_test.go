@@ -118,6 +118,22 @@ var spellings = []spelling{
 		},
 		want: []string{"3/1 heads of 4, rope false, packed true"},
 	},
+	{
+		// Queries and keys come from different values: the packed bias is cut, and
+		// the scale of the scores has an axis.
+		name: "a bias in parts",
+		build: func(n *net) {
+			x, y := n.linear(n.input("x", 5, 8), "in", 8, 6), n.input("y", 4, 7)
+			bias := n.weight("bias", 24)
+			part := func(x, name string, in, at, time int64) string {
+				p := n.Op("Add", []string{n.Op("MatMul", []string{x, n.weight(name, in, 8)}), n.cut(bias, 0, at, at+8)})
+				return n.transpose(n.reshape(p, 0, time, 2, 4), 0, 2, 1, 3)
+			}
+			q := n.Op("Mul", []string{part(x, "q", 6, 0, 5), n.Init(onnxgraph.Floats("scale", []int64{1}, []float32{0.5}))})
+			n.result(n.merged(x, n.attention(q, part(y, "k", 7, 8, 4), part(y, "v", 7, 16, 4)), "o", 8), 3)
+		},
+		want: []string{"2/2 heads of 4, rope false, packed false"},
+	},
 }
 
 // TestSpellings finds attention however it is written, and its graph is right.
@@ -134,6 +150,11 @@ func TestSpellings(t *testing.T) {
 			}
 			if len(cert.Failed) > 0 || !cert.NegativeControl.Changed {
 				t.Errorf("certificate: %s", cert)
+			}
+			for _, p := range g.Parameters {
+				if p.Name == "scale" {
+					t.Error("the scale counts as a weight")
+				}
 			}
 			if len(cert.Refused.Unknown) > 0 || len(g.Opaque) > 0 {
 				t.Errorf("refused without need: %v; on no edge: %v", cert.Refused.Unknown, g.Opaque)
