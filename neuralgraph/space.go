@@ -28,6 +28,7 @@ const (
 	markNeuron                      // neurons of a layer
 	markHead                        // attention heads
 	markHeadDim                     // neurons within a head
+	markInner                       // summed over between two constants
 )
 
 // class is a set of axes that correspond index for index.

@@ -76,7 +76,14 @@ func (a *analysis) instance(s *space, value string) (*env, []string, error) {
 		e.axes[name] = s.atoms(a.facts.Fact(name).Shape())
 	}
 	for _, n := range nodes {
-		if err := a.apply(a.flow(s, e, n)); err != nil {
+		f := a.flow(s, e, n)
+		f.contract = func(x, y ref) {
+			s.unify(x.c, y.c)
+			if !isOne(find(x.c).dim) {
+				s.mark(x.c, markInner)
+			}
+		}
+		if err := a.apply(f); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -215,7 +222,7 @@ func (f *flow) operand(r ref) {
 func (u *use) read(axes []*class) {
 	for _, c := range axes {
 		for _, l := range leaves(c) {
-			u.linear = u.linear || l.marks&(markContracted|markIndex|markTaps) != 0
+			u.linear = u.linear || l.marks&(markContracted|markIndex|markTaps|markInner) != 0
 			u.index = u.index || l.marks&markIndex != 0
 		}
 	}
@@ -233,6 +240,33 @@ func (u *use) read(axes []*class) {
 			}
 		}
 		u.roles = append(u.roles, roles)
+	}
+	u.factors()
+}
+
+// factors gives the inner axis of a product of parameters its role: the factor
+// that data meets leads to it, the other one from it.
+func (u *use) factors() {
+	meets := false
+	u.eachLeaf(func(_ leaf, r *role) { meets = meets || *r == roleSource })
+	u.eachLeaf(func(l leaf, r *role) {
+		switch {
+		case *r != roleNone || find(l.c).marks&markInner == 0:
+		case meets:
+			*r = roleTarget
+		default:
+			*r = roleSource
+		}
+	})
+}
+
+func (u *use) eachLeaf(visit func(l leaf, r *role)) {
+	for a := range u.local {
+		for k, cl := range u.local[a] {
+			for i, l := range cl.leaves {
+				visit(l, &u.roles[a][k][i])
+			}
+		}
 	}
 }
 

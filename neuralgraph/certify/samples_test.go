@@ -406,4 +406,48 @@ var samples = []sample{
 		groups: []string{"hidden 4", "hidden 2", "hidden 2", "hidden 4"},
 		nodes:  3 + 4 + 2 + 8 + 2, edges: map[int]int{3: 12 + 6 + 48 + 16},
 	},
+	{
+		// A low-rank update beside a layer: the rank is a layer of its own.
+		name: "low rank",
+		build: func(n *net) {
+			h := n.Op("Relu", []string{n.linear(n.input("x", 5), "a", 5, 7)})
+			low := n.Op("MatMul", []string{n.Op("MatMul", []string{h, n.weight("down", 7, 3)}), n.weight("up", 3, 6)})
+			h = n.Op("Relu", []string{n.Op("Add", []string{n.linear(h, "b", 7, 6), low})})
+			n.result(n.linear(h, "c", 6, 2), 2)
+		},
+		groups: []string{"hidden 7", "hidden 3", "hidden 6"},
+		nodes:  5 + 7 + 6 + 3 + 2 + 3, edges: map[int]int{1: 35 + 42 + 21 + 18 + 12, 2: 7 + 6 + 2},
+	},
+	{
+		// The same, added to the weight before it is used.
+		name: "low rank, merged",
+		build: func(n *net) {
+			h := n.Op("Relu", []string{n.linear(n.input("x", 5), "a", 5, 7)})
+			low := n.Op("MatMul", []string{n.weight("down", 7, 3), n.weight("up", 3, 6)})
+			h = n.Op("Relu", []string{n.Op("MatMul", []string{h, n.Op("Add", []string{n.weight("b", 7, 6), low})})})
+			n.result(n.linear(h, "c", 6, 2), 2)
+		},
+		groups: []string{"hidden 7", "hidden 3", "hidden 6"},
+		nodes:  5 + 7 + 6 + 3 + 2 + 2, edges: map[int]int{1: 35 + 42 + 21 + 18 + 12, 2: 7 + 2},
+	},
+	{
+		// A recurrent cell unrolled over three steps: its weights are used thrice.
+		name: "unrolled",
+		build: func(n *net) {
+			x := n.input("x", 3, 4)
+			w, r, b := n.weight("w", 4, 6), n.weight("r", 6, 6), n.weight("b", 6)
+			state := ""
+			for i := range int64(3) {
+				in := n.Op("Gather", []string{x, n.Const(onnxgraph.Int64s("", []int64{}, []int64{i}))}, onnxgraph.IntAttr("axis", 1))
+				next := n.Op("Add", []string{n.Op("MatMul", []string{in, w}), b})
+				if state != "" {
+					next = n.Op("Add", []string{next, n.Op("MatMul", []string{state, r})})
+				}
+				state = n.Op("Tanh", []string{next})
+			}
+			n.result(n.linear(state, "out", 6, 2), 2)
+		},
+		groups: []string{"hidden 6"},
+		nodes:  4 + 6 + 2 + 2, edges: map[int]int{1: 24 + 36 + 12, 2: 6 + 2},
+	},
 }
