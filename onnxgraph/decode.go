@@ -45,9 +45,10 @@ type decoder struct {
 	attrs   slab[Attribute]
 	values  slab[Value]
 	tensors slab[Tensor]
-	graphs  int   // nesting of the graph that is being read
-	types   int   // nesting of the type
-	spare   int64 // bytes of memory that structs may still take
+	lists   []string // room for lists of names
+	graphs  int      // nesting of the graph that is being read
+	types   int      // nesting of the type
+	spare   int64    // bytes of memory that structs may still take
 	spelt   map[KeyValue][]byte
 }
 
@@ -94,6 +95,17 @@ func push[T any](d *decoder, to *[]T, s *scanner, v T) error {
 
 // texts and entries push one more string or property.
 func (d *decoder) texts(to *[]string, s *scanner) error {
+	if *to == nil { // most lists are short: several come out of one block
+		if n := 1 + s.alike(); n <= 16 {
+			if len(d.lists) < n {
+				if err := grow[string](d, 256); err != nil {
+					return err
+				}
+				d.lists = make([]string, 256)
+			}
+			*to, d.lists = d.lists[:0:n], d.lists[n:]
+		}
+	}
 	return push(d, to, s, d.names.text(s.body))
 }
 

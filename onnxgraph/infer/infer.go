@@ -33,6 +33,8 @@ type Result struct {
 	bodies map[*onnxgraph.Graph]*Result
 	left   *int      // nodes of bodies that may still be inferred, of all graphs together
 	spare  []op.Fact // room for the next facts, allocated for many nodes at once
+	ctx    op.InferCtx
+	args   []*op.Fact // room for the context's lists
 }
 
 // Bodies of loops are inferred until their states settle, and those inside them
@@ -152,8 +154,7 @@ func (r *Result) Add(n *onnxgraph.Node) error {
 	if def == nil {
 		return &UnsupportedError{[]UnsupportedOp{{n.Op(), opset, 1}}}
 	}
-	facts := make([]*op.Fact, len(n.Inputs)+len(n.Outputs))
-	c := &op.InferCtx{Node: n, Opset: opset, In: facts[:len(n.Inputs):len(n.Inputs)], Out: facts[len(n.Inputs):], Body: r.body}
+	c := r.context(n, opset)
 	if !def.In.Has(len(n.Inputs)) {
 		return c.Errorf("", "%d inputs, expected %s", len(n.Inputs), arity(def.In))
 	}
@@ -186,6 +187,21 @@ func (r *Result) Add(n *onnxgraph.Node) error {
 		}
 	}
 	return nil
+}
+
+// context is what the rule of one node sees. It holds until the next call:
+// rules keep facts, never the context or its lists.
+func (r *Result) context(n *onnxgraph.Node, opset int64) *op.InferCtx {
+	in, all := len(n.Inputs), len(n.Inputs)+len(n.Outputs)
+	if r.ctx.Body == nil {
+		r.ctx.Body = r.body
+	}
+	if len(r.args) < all {
+		r.args = make([]*op.Fact, max(all, 16))
+	}
+	clear(r.args)
+	r.ctx.Node, r.ctx.Opset, r.ctx.In, r.ctx.Out = n, opset, r.args[:in:in], r.args[in:all:all]
+	return &r.ctx
 }
 
 func arity(a op.Arity) string {

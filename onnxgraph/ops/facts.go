@@ -225,6 +225,9 @@ func numberOf(d onnxgraph.Dim) (int64, bool) {
 	if d.IsKnown() {
 		return d.Value, true
 	}
+	if d.Symbol == "" || d.Symbol[0] > '9' { // a name; the error costs time
+		return 0, false
+	}
 	n, err := strconv.ParseInt(d.Symbol, 10, 64)
 	return n, err == nil
 }
