@@ -91,10 +91,19 @@ func (o *ModelOptions) ArtifactsOf(a *app.App, file string, lr float64) (*traini
 		return nil, err
 	}
 	art, err := o.Artifacts(m, lr)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	if err == nil {
+		return art, nil
 	}
-	return art, nil
+	// Some gradients need operators of a later opset than most do.
+	if from := m.OpsetVersion(""); from < rewrite.Trainable {
+		if newer, _, failed := rewrite.Convert(m, ops.Registry(), rewrite.Trainable); failed == nil {
+			if art, failed = o.Artifacts(newer, lr); failed == nil {
+				a.Notef("%s: converted from opset %d to %d, which its gradients need", file, from, rewrite.Trainable)
+				return art, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", file, err)
 }
 
 // ReadModel reads a model that is to be trained. One of an opset for which
