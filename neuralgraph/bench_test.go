@@ -68,9 +68,49 @@ func writeLlama(tb testing.TB, t graphtest.Transformer) string {
 	}
 	defer f.Close()
 	if err := f.Truncate(end); err != nil {
-		tb.Skipf("no sparse files: %v", err)
+		tb.Fatal(err)
 	}
 	return path
+}
+
+// TestMemoryDoesNotGrowWithWeights: the graph of a billion parameters, and that
+// of millions of edges, with positions, take some megabytes.
+func TestMemoryDoesNotGrowWithWeights(t *testing.T) {
+	small, err := graphtest.GPT2(3, 64, 4, 50257).Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := writeLlama(t, graphtest.Transformer{Llama: true, Layers: 6, Width: 2048, Heads: 32, KVHeads: 8, Hidden: 5632, Vocabulary: 32000})
+	for _, c := range []struct {
+		name       string
+		read       func() (*onnxgraph.Model, error)
+		parameters int64
+		limit      uint64 // bytes allocated, all together
+	}{
+		{"gpt2", func() (*onnxgraph.Model, error) { return small, nil }, 3.4e6, 20e6},
+		{"llama", func() (*onnxgraph.Model, error) { return onnxgraph.ReadFile(path) }, 3.9e8, 60e6},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		m, err := c.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := analysed(t, m)
+		n, err := g.NiNo(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Positions()
+		runtime.ReadMemStats(&after)
+		total := int64(0)
+		for i := range g.Parameters {
+			total += g.Parameters[i].Elements()
+		}
+		if used := after.TotalAlloc - before.TotalAlloc; used > c.limit || total < c.parameters {
+			t.Errorf("%s: %d bytes for the graph of %d parameters, expected at most %d", c.name, used, total, c.limit)
+		}
+	}
 }
 
 // benchmarkGraph reports, besides time and allocations, the heap that one
