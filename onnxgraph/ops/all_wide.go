@@ -35,6 +35,7 @@ var wideOps = joined(
 	texts,
 	contribOps,
 	contribAttention,
+	contribTwins,
 	contribQuantized,
 	classicalOps,
 	trainingOps,

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"ninox/onnxgraph"
+	"ninox/onnxgraph/optest"
 )
 
 func TestContrib(t *testing.T) {
@@ -21,5 +22,16 @@ func TestContrib(t *testing.T) {
 		{Op: "com.microsoft:EmbedLayerNormalization", Outputs: 3, In: in(int32s([]int64{2, 3}, 1, 0, 4, 2, 2, 3), int32s([]int64{2, 3}, 0, 0, 1, 0, 1, 1), normal(5, 4), normal(6, 4), normal(2, 4), normal(4), normal(4), int32s([]int64{2, 3}, 1, 1, 1, 1, 1, 0)), Reason: "segments and mask"},
 		{Op: "com.microsoft:EmbedLayerNormalization", Attrs: with(f("epsilon", 1e-3)), Outputs: 2, In: in(int32s([]int64{2, 3}, 1, 0, 4, 2, 2, 3), absent(), normal(5, 4), normal(6, 4), absent(), normal(4), normal(4)), Reason: "words and places"},
 		{Op: "com.microsoft:ExpandDims", In: in(normal(2, 3), int32s([]int64{}, 1)), Linear: true, Reason: "axis between"},
+	})
+}
+
+func TestContribTwins(t *testing.T) {
+	const U = onnxgraph.Uint8
+	ids := func(v ...int32) optest.Arg { return int32s([]int64{2, 3}, v...) }
+	check(t, []row{
+		{Op: "com.microsoft:Pad", In: in(normal(2, 3), ints(0, 1, 1, 0), number(0.5)), Linear: true, Reason: "value"},
+		{Op: "com.microsoft:GatherND", In: in(normal(3, 4), indices([]int64{2, 2}, 0, 1, 2, 3)), Linear: true, Reason: "elements"},
+		{Op: "com.microsoft:QEmbedLayerNormalization", Outputs: 2, In: in(ids(1, 0, 4, 2, 2, 3), ids(0, 0, 1, 0, 1, 1), u8(5, 4), u8(6, 4), u8(2, 4), u8(4), u8(4), ids(1, 1, 1, 1, 1, 0),
+			number(0.02), number(0.01), number(0.03), number(0.02), number(0.01), zero(U, 90), zero(U, 80), zero(U, 70), zero(U, 60), zero(U, 50)), Reason: "segments and mask"},
 	})
 }
