@@ -48,8 +48,9 @@ type Parameter struct {
 type Operator struct {
 	Op       string `json:"op"`
 	Nodes    int    `json:"nodes"`
-	Gradient string `json:"gradient"` // "yes", "zero", "from lowering", "no"
+	Gradient string `json:"gradient"` // "yes", "zero", "from lowering", "written out", "no"
 	Reason   string `json:"reason,omitempty"`
+	Remedy   string `json:"remedy,omitempty"` // the change of the model that would help
 }
 
 // Analyse reads a model and finds out what can be trained with the options.
@@ -94,8 +95,10 @@ func describe(name string, def *op.Def) Operator {
 	case def.Grad.Rule() != nil:
 	case def.Grad.Refusal() == op.FromLowering.Refusal():
 		o.Gradient = "from lowering"
+	case name == "Loop", name == "Scan":
+		o.Gradient, o.Reason, o.Remedy = "written out", "only where the number of iterations is known", unrolled
 	default:
-		o.Gradient, o.Reason = "no", def.Grad.Refusal()
+		o.Gradient, o.Reason, o.Remedy = "no", def.Grad.Refusal(), remedies[name]
 	}
 	return o
 }
@@ -147,6 +150,7 @@ var remedies = map[string]string{
 	"LSTM": fixedLength, "GRU": fixedLength, "RNN": fixedLength,
 	"If": decided, "Loop": unrolled, "Scan": unrolled,
 	"MatMulInteger": floats, "ConvInteger": floats, "QLinearMatMul": floats, "QLinearConv": floats, "DynamicQuantizeLinear": floats,
+	"QuantizeLinear": floats, "DequantizeLinear": floats, "com.microsoft:MatMulNBits": floats, "com.microsoft:MatMulIntegerToFloat": floats,
 	"com.microsoft:DynamicQuantizeLSTM": floats, "com.microsoft:DynamicQuantizeMatMul": floats,
 }
 

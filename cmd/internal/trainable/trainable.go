@@ -79,6 +79,9 @@ func (r *Report) print(a *app.App) error {
 		if o.Reason != "" {
 			text += ": " + o.Reason
 		}
+		if o.Remedy != "" {
+			text += " (" + o.Remedy + ")"
+		}
 		rows = append(rows, []string{o.Op, fmt.Sprint(o.Nodes), text})
 	}
 	if _, err := fmt.Fprintln(a.Out, "parameters"); err != nil {

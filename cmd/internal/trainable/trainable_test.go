@@ -10,6 +10,7 @@ import (
 	"ninox/cmd/internal/apptest"
 	"ninox/cmd/internal/job"
 	"ninox/onnxgraph"
+	"ninox/onnxgraph/ops"
 )
 
 // parse runs the command with a run function that only records its options.
@@ -72,5 +73,17 @@ func TestUncoveredUseBlocks(t *testing.T) {
 	want := map[string]string{"gain": Blocked, "w": Blocked, "r": Blocked, "head.weight": Trainable}
 	if !reflect.DeepEqual(state, want) || r.Trainable != 8 || r.Blocked != 3+18+12 {
 		t.Errorf("states %v (%d trainable, %d blocked), expected %v", state, r.Trainable, r.Blocked, want)
+	}
+}
+
+// Loops pass gradients where they can be written out.
+func TestLoopsAreWrittenOut(t *testing.T) {
+	for _, op := range []string{"Loop", "Scan"} {
+		if o := describe(op, ops.Registry().Lookup("", op)); o.Gradient != "written out" || o.Remedy != unrolled {
+			t.Errorf("%+v", o)
+		}
+	}
+	if o := describe("QLinearConv", ops.Registry().Lookup("", "QLinearConv")); o.Gradient != "no" || o.Remedy != floats {
+		t.Errorf("%+v", o)
 	}
 }
