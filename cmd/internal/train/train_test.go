@@ -30,6 +30,8 @@ func TestFlags(t *testing.T) {
 	}{
 		"data":             {"npz:x.npz", func(o options) any { return o.Data }, "npz:x.npz"},
 		"eval-data":        {"embedded", func(o options) any { return o.EvalData }, "embedded"},
+		"tokenizer":        {"gpt2", func(o options) any { return o.Text.Tokenizer }, "gpt2"},
+		"seq-len":          {"64", func(o options) any { return o.Text.Length }, 64},
 		"steps":            {"70", func(o options) any { return o.Steps }, 70},
 		"batch-size":       {"16", func(o options) any { return o.Batch }, 16},
 		"accumulate":       {"4", func(o options) any { return o.Accumulate }, 4},
