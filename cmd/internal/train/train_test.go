@@ -57,7 +57,7 @@ func TestFlags(t *testing.T) {
 		}
 	})
 	for name, k := range tests {
-		got, err := parse(t, "fm-16", "--out=o", "--"+name+"="+k.value)
+		got, err := parse(t, "bytes-3-64", "--data=text:x", "--out=o", "--"+name+"="+k.value)
 		if err != nil || !reflect.DeepEqual(k.get(got), k.want) {
 			t.Errorf("--%s %s: got %v, %v, expected %v", name, k.value, k.get(got), err, k.want)
 		}
