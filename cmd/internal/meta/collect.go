@@ -24,7 +24,7 @@ type collectOptions struct {
 	shard int
 }
 
-func newCollect(a *app.App) *cobra.Command {
+func newCollect(a *app.App, run func(context.Context, *app.App, collectOptions) error) *cobra.Command {
 	var o collectOptions
 	cmd := &cobra.Command{
 		Use:   "collect PLAN",
@@ -41,7 +41,7 @@ the work with --index.`,
 			if err := o.check(c); err != nil {
 				return err
 			}
-			return runCollect(c.Context(), a, o)
+			return run(c.Context(), a, o)
 		},
 	}
 	f := cmd.Flags()

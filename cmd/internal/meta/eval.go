@@ -19,7 +19,7 @@ type evalOptions struct {
 	meta.EvaluateOptions
 }
 
-func newEval(a *app.App) *cobra.Command {
+func newEval(a *app.App, run func(context.Context, *app.App, evalOptions) error) *cobra.Command {
 	var o evalOptions
 	cmd := &cobra.Command{
 		Use:   "eval STORE",
@@ -41,7 +41,7 @@ of the parameter's tensor, beside that of Linefit and of no change at all.`,
 			if err := f.Err(c); err != nil {
 				return err
 			}
-			return runEval(c.Context(), a, o)
+			return run(c.Context(), a, o)
 		},
 	}
 	f := cmd.Flags()

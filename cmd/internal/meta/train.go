@@ -19,7 +19,7 @@ type trainOptions struct {
 	meta.TrainOptions
 }
 
-func newTrain(a *app.App) *cobra.Command {
+func newTrain(a *app.App, run func(context.Context, *app.App, trainOptions) error) *cobra.Command {
 	var o trainOptions
 	cmd := &cobra.Command{
 		Use:   "train STORE",
@@ -36,7 +36,7 @@ OUT/weights.safetensors is what 'accelerate --weights' and 'nino step --weights'
 			if err := o.check(c); err != nil {
 				return err
 			}
-			return runTrain(c.Context(), a, o)
+			return run(c.Context(), a, o)
 		},
 	}
 	f := cmd.Flags()
