@@ -26,6 +26,7 @@ def run(command):
 def graph(ninox, path):
     code, out, err, _ = run([ninox, "graph", path, "--format", "json", "--verify", "--quiet"])
     _, _, _, seconds = run([ninox, "graph", path, "--format", "json", "--quiet"])
+    err = err.replace(path, os.path.basename(path))
     result = dict(code=code, message=err, seconds=seconds, graph=json.loads(out) if out.startswith("{") else None)
     with open(path.removesuffix(".onnx") + ".graph.json", "w") as f:
         json.dump(result, f)
@@ -130,6 +131,13 @@ def compared(results):
     return list(whole.values()), list(part.values())
 
 
+def agreement(answers, variants):
+    """'N of M': networks with one graph in those of the variants that exist."""
+    sets = [{v: r for v, r in a.items() if v in variants} for a in answers.values()]
+    sets = [x for x in sets if len(x) > 1]
+    return f"{sum(len(compared(x)[0]) == 1 for x in sets)} of {len(sets)}"
+
+
 def training(ninox, path):
     """What `trainable` blocks and `artifacts` refuses."""
     out = []
@@ -155,9 +163,9 @@ def document(infos, answers):
          "(bench/zoo/export.py says which and with what versions), and what `ninox graph --format json --verify` says of each file.", ""]
     total = sum(len(a) for a in answers.values())
     good = sum(not faults(infos[n], r) for n, a in answers.items() for r in a.values())
-    same = [n for n, a in answers.items() if a and len(compared(a)[0]) == 1]
+    raw, optimized = agreement(answers, ("legacy_raw", "dynamo_raw")), agreement(answers, ("legacy", "dynamo", "dynamo23"))
     o += [f"{good} of {total} files of {len(answers)} networks: certificate passed, at least 99 % of the parameters on edges, attention as configured. "
-          f"{len(same)} of {len(answers)} networks have one graph in all their exports.", ""]
+          f"One graph in the exports by both exporters: {raw} networks as they are (legacy_raw, dynamo_raw), {optimized} optimized (legacy, dynamo, dynamo23).", ""]
     o += ["Parameters are the values of all float initializers that are weights; covered are those on edges of the neuron graph. Groups: in brackets those that",
           "can be permuted. The certificate counts groups whose permutation left the outputs equal. Seconds are those of `ninox graph` without",
           "`--verify`, start of the program included.", "",
@@ -179,7 +187,8 @@ def document(infos, answers):
                 lines[(n, p["parameter"], p["reason"])].add(v)
     o += [f"- {n} ({', '.join(sorted(v))}): `{p}`: {why}" for (n, p, why), v in lines.items()] or ["None."]
     o += ["", "## Networks whose exports differ", "",
-          "Exporters fold batch norms into convolutions, scale weights, or share constants; where only that differs the permutable groups are the same.", ""]
+          "Exporters fold batch norms into convolutions, gather tables at constant places, write tied weights twice or leave initial states out; where only",
+          "that differs the permutable groups mostly are the same.", ""]
     for n, a in answers.items():
         whole, part = compared(a)
         if len(whole) > 1:
