@@ -19,8 +19,9 @@ func compare(x, y *view) ([]Change, []Rename) {
 	out := []Change{}
 	add := func(list []Change) { out = append(out, list...) }
 	add(differences("opset", x.opsets(), y.opsets()))
-	add(values("input", x.model.Graph.Inputs, y.model.Graph.Inputs))
-	add(values("output", x.model.Graph.Outputs, y.model.Graph.Outputs))
+	symbolsA, symbolsB := symbols{}, symbols{}
+	add(values("input", x.model.Graph.Inputs, y.model.Graph.Inputs, symbolsA, symbolsB))
+	add(values("output", x.model.Graph.Outputs, y.model.Graph.Outputs, symbolsA, symbolsB))
 	add(m.operatorChanges())
 	changes, renamed := m.parameterChanges()
 	add(changes)
@@ -72,18 +73,38 @@ func (v *view) opsets() map[string]string {
 	return out
 }
 
+// symbols numbers the names of extents that are not known, in the order in
+// which they are met: which name an exporter gave does not count.
+type symbols map[string]int
+
+// text is the type of a value with numbers for names.
+func (s symbols) text(t onnxgraph.Type) string {
+	t.Shape = t.Shape.Clone()
+	for i, d := range t.Shape {
+		if d.Symbol == "" {
+			continue
+		}
+		if _, ok := s[d.Symbol]; !ok {
+			s[d.Symbol] = len(s)
+		}
+		t.Shape[i].Symbol = fmt.Sprintf("#%d", s[d.Symbol])
+	}
+	return t.String()
+}
+
 // values compares inputs or outputs by their places.
-func values(kind string, a, b []*onnxgraph.Value) []Change {
+func values(kind string, a, b []*onnxgraph.Value, symbolsA, symbolsB symbols) []Change {
 	var out []Change
 	for i := range max(len(a), len(b)) {
 		c := Change{Kind: kind}
+		var x, y string
 		if i < len(b) {
-			c.Name, c.B = b[i].Name, b[i].Type.String()
+			c.Name, c.B, y = b[i].Name, b[i].Type.String(), symbolsB.text(b[i].Type)
 		}
 		if i < len(a) {
-			c.Name, c.A = a[i].Name, a[i].Type.String()
+			c.Name, c.A, x = a[i].Name, a[i].Type.String(), symbolsA.text(a[i].Type)
 		}
-		if c.A != c.B {
+		if x != y {
 			out = append(out, c)
 		}
 	}

@@ -23,7 +23,7 @@ type network struct {
 func (k network) view(t *testing.T) *view {
 	t.Helper()
 	b := onnxgraph.NewBuilder("m", 17)
-	x := b.Input("x", onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("n"), onnxgraph.Known(4)})
+	x := b.Input("x", onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym(k.prefix + "n"), onnxgraph.Known(4)})
 	weight := func(name string, in, out int64, scale float32) string {
 		w := make([]float32, in*out)
 		for i := range w {
@@ -51,7 +51,7 @@ func (k network) view(t *testing.T) *view {
 	a := b.Named(k.prefix+"a", "Add", []string{p, q})
 	c := b.Named(k.prefix+"c", "Tanh", []string{a})
 	back := map[string]string{"a": a, "x": x}[k.skip]
-	b.Output(b.Named(k.prefix+"y", "Mul", []string{c, back}), onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("n"), onnxgraph.Known(4)})
+	b.Output(b.Named(k.prefix+"y", "Mul", []string{c, back}), onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym(k.prefix + "n"), onnxgraph.Known(4)})
 	m, err := b.Model()
 	if err != nil {
 		t.Fatal(err)
