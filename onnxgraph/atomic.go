@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-
-	"math/rand/v2"
 )
 
 // WriteAtomic writes a file so that readers see the old one or the whole new

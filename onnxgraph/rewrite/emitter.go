@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/x448/float16"
+
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
 )
@@ -196,7 +198,7 @@ func ScalarTensor(d onnxgraph.DType, v float64) *onnxgraph.Tensor {
 	case onnxgraph.Double:
 		t.Data = le.AppendUint64(nil, math.Float64bits(v))
 	case onnxgraph.Float16:
-		t.Data = le.AppendUint16(nil, floatToHalf(float32(v)))
+		t.Data = le.AppendUint16(nil, float16.Fromfloat32(float32(v)).Bits())
 	case onnxgraph.BFloat16:
 		bits := math.Float32bits(float32(v))
 		t.Data = le.AppendUint16(nil, uint16((bits+0x7fff+bits>>16&1)>>16))
@@ -215,27 +217,4 @@ func ScalarTensor(d onnxgraph.DType, v float64) *onnxgraph.Tensor {
 		return nil
 	}
 	return t
-}
-
-// floatToHalf rounds to IEEE 754 binary16, to nearest, ties to even.
-func floatToHalf(f float32) uint16 {
-	bits := math.Float32bits(f)
-	sign := uint16(bits >> 16 & 0x8000)
-	exp := int(bits>>23&0xff) - 112
-	frac := bits & 0x7fffff
-	switch {
-	case bits&0x7fffffff > 0x7f800000:
-		return sign | 0x7e00
-	case exp >= 31:
-		return sign | 0x7c00
-	case exp < -10:
-		return sign
-	case exp <= 0: // subnormal: the hidden bit becomes explicit and everything shifts right
-		frac |= 0x800000
-		shift := uint(14 - exp)
-		half := uint32(1) << (shift - 1)
-		return sign | uint16((frac+half-1+frac>>shift&1)>>shift)
-	}
-	// A carry out of the fraction moves into the exponent, as it should.
-	return sign + uint16(exp<<10) + uint16((frac+0xfff+frac>>13&1)>>13)
 }

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/x448/float16"
 )
 
 // parseFloat reads a number of the given width; -nan keeps its sign.
@@ -40,20 +42,4 @@ func floatToBFloat(f float32) uint16 {
 }
 
 // floatToHalf rounds to the nearest IEEE 754 binary16 number, ties to even.
-func floatToHalf(f float32) uint16 {
-	bits := math.Float32bits(f)
-	sign := uint16(bits >> 16 & 0x8000)
-	abs := math.Abs(float64(f))
-	switch {
-	case f != f:
-		return sign | 0x7e00
-	case abs >= 65520: // halfway between the largest number and the next
-		return sign | 0x7c00
-	case abs < 1.0/(1<<14): // subnormal: multiples of 2^-24
-		return sign | uint16(math.RoundToEven(abs*(1<<24)))
-	}
-	_, exp := math.Frexp(abs) // abs = frac·2^exp with 0.5 ≤ frac < 1
-	frac := math.RoundToEven(math.Ldexp(abs, 11-exp))
-	// frac is in [1024, 2048]; its carry runs into the exponent.
-	return sign | (uint16(exp+13)<<10 + uint16(frac))
-}
+func floatToHalf(f float32) uint16 { return float16.Fromfloat32(f).Bits() }
