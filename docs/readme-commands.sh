@@ -16,6 +16,14 @@ done
 # The tour, with the model that the demo trained.
 model=demo/final.onnx
 run graph "$model" --verify
+for f in html svg png dot json; do run graph "$model" -o "graph.$f"; [ -s "graph.$f" ]; done
+run graph diff "$model" "$model"
+run check "$model"
+run text "$model" -o model.onnxtxt
+run text model.onnxtxt -o again.onnx
+run graph diff "$model" again.onnx
+run convert "$model" -o new.onnx --opset 21
+run weights convert "$model" -o weights.safetensors
 run trainable "$model"
 run artifacts "$model" -o artifacts --loss cross-entropy --optimizer adam --freeze 'fc.0.*'
 run train artifacts --data embedded --steps 20 --batch-size 32 --schedule cosine --out run
@@ -24,6 +32,10 @@ run train "$model" --data embedded --steps 20 --lr 1e-3 --out run-model
 # What has been written is never replaced by accident, and a finished run resumes to itself.
 if run train artifacts --data embedded --steps 20 --out run; then echo "run was replaced"; exit 1; fi
 run train artifacts --data embedded --steps 20 --batch-size 32 --schedule cosine --out run --resume
+
+# A language model on bytes.
+for i in $(seq 300); do echo "line $i of a text that has to be long enough for some sequences"; done >prose.txt
+run train bytes-3-64 --data text:prose.txt --seq-len 32 --steps 5 --out language
 
 run data list
 run version
