@@ -157,7 +157,7 @@ func feedOf(path string) feed {
 }
 
 // TestModelsCompute runs every shared model before and after each pass of
-// Standard that finds something in it, in the newest opset, and lowered: all
+// the tables that finds something in it, in the newest opset, and lowered: all
 // must give the same.
 func TestModelsCompute(t *testing.T) {
 	engine := runtimetest.Engine(t)
@@ -191,6 +191,11 @@ func TestModelsCompute(t *testing.T) {
 				}
 			}
 			same("all passes", std, err)
+			for _, p := range rewrite.Optional() {
+				if out, fired, err := rewrite.Apply(m, reg, []rewrite.Pass{p}); fired[p.Name] > 0 || err != nil {
+					same(p.Name, out, err)
+				}
+			}
 			newest, _, err := rewrite.Convert(m, reg, rewrite.Newest)
 			same("convert", newest, err)
 			plain, err := rewrite.Standard(in.fixed(t, m), reg)
@@ -206,7 +211,7 @@ func TestModelsCompute(t *testing.T) {
 			same("lower", low, err)
 		})
 	}
-	for _, p := range rewrite.Passes() {
+	for _, p := range append(rewrite.Passes(), rewrite.Optional()...) {
 		unmet := []string{"inline", "sort", "aliases"} // the files hold no functions, disorder or tied parameters
 		if compared[p.Name] == 0 && !slices.Contains(unmet, p.Name) {
 			t.Errorf("pass %s fired in no model", p.Name)

@@ -1,5 +1,5 @@
-// Package convert implements `ninox convert`: a model in a newer opset, or
-// without fused operators.
+// Package convert implements `ninox convert`: a model in a newer opset, without
+// fused operators, or with its weights in other layouts.
 package convert
 
 import (
@@ -21,11 +21,12 @@ import (
 )
 
 type options struct {
-	Model     string
-	Out       string
-	Opset     int64
-	Lower     bool
-	Overwrite bool
+	Model            string
+	Out              string
+	Opset            int64
+	Lower            bool
+	TransposeWeights bool
+	Overwrite        bool
 }
 
 // defaultOpset is what current runtimes and tools agree on; of later ones
@@ -45,10 +46,15 @@ Local functions are inlined. A model cannot be taken down to an older opset. Wit
 of other domains are replaced by standard ones where they are made up of such: fused attention and
 activations, operators on quantized numbers.
 
+With --transpose-weights, a weight that is read only through Transpose is stored in the layout in
+which it is read, under a new name. The property ninox.transposed_weights of the new model lists
+names, originals and permutations. Checkpoints of the original model do not fit any more.
+
 Training converts by itself what is too old for gradients.`,
 		Example: `  ninox convert model.onnx -o new.onnx
   ninox convert model.onnx -o new.onnx --opset 17
-  ninox convert optimized.onnx -o plain.onnx --lower`,
+  ninox convert optimized.onnx -o plain.onnx --lower
+  ninox convert model.onnx -o lean.onnx --transpose-weights`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Model = args[0]
@@ -62,6 +68,7 @@ Training converts by itself what is too old for gradients.`,
 	f.StringVarP(&o.Out, "out", "o", "", "file for the new model (required)")
 	f.Int64Var(&o.Opset, "opset", 0, fmt.Sprintf("opset of the new model (default: that of the model, at least %d)", defaultOpset))
 	f.BoolVar(&o.Lower, "lower", false, "replace operators of other domains by standard ones")
+	f.BoolVar(&o.TransposeWeights, "transpose-weights", false, "store weights in the layout in which they are read")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace FILE")
 	return cmd
 }
@@ -90,6 +97,8 @@ type Report struct {
 	Lowered map[string]int `json:"lowered,omitempty"` // replaced operators, by how many nodes
 	Kept    map[string]int `json:"kept,omitempty"`    // operators of other domains that --lower left
 	Nodes   int            `json:"nodes"`
+
+	Transposed []rewrite.TransposedWeight `json:"transposed,omitempty"` // as the new model lists them
 }
 
 func run(_ context.Context, a *app.App, o options) error {
@@ -112,6 +121,14 @@ func run(_ context.Context, a *app.App, o options) error {
 		r.Kept = foreign(m)
 		r.Lowered = before
 		maps.DeleteFunc(r.Lowered, func(name string, _ int) bool { return r.Kept[name] > 0 })
+	}
+	if o.TransposeWeights {
+		if m, _, err = rewrite.Apply(m, ops.Registry(), rewrite.Optional()); err != nil {
+			return fmt.Errorf("%s: %w", o.Model, err)
+		}
+		if r.Transposed, err = rewrite.TransposedWeights(m); err != nil {
+			return fmt.Errorf("%s: %w", o.Model, err)
+		}
 	}
 	r.To, r.Nodes = m.OpsetVersion(""), len(m.Graph.Nodes)
 	if err := m.WriteFile(o.Out, onnxgraph.WriteOptions{Overwrite: o.Overwrite}); err != nil {
@@ -148,6 +165,9 @@ func (r *Report) print(a *app.App) error {
 		if len(line.count) > 0 {
 			fmt.Fprintf(a.Out, "%-8s %s\n", line.name, counted(line.count))
 		}
+	}
+	if n := len(r.Transposed); n > 0 {
+		fmt.Fprintf(a.Out, "weights  %d stored transposed\n", n)
 	}
 	_, err := fmt.Fprintf(a.Out, "written  %s (%d nodes)\n", r.Out, r.Nodes)
 	return err

@@ -17,10 +17,11 @@ func TestFlags(t *testing.T) {
 		get   func(o options) any
 		want  any
 	}{
-		"out":       {"new.onnx", func(o options) any { return o.Out }, "new.onnx"},
-		"opset":     {"17", func(o options) any { return o.Opset }, int64(17)},
-		"lower":     {"true", func(o options) any { return o.Lower }, true},
-		"overwrite": {"true", func(o options) any { return o.Overwrite }, true},
+		"out":               {"new.onnx", func(o options) any { return o.Out }, "new.onnx"},
+		"opset":             {"17", func(o options) any { return o.Opset }, int64(17)},
+		"lower":             {"true", func(o options) any { return o.Lower }, true},
+		"transpose-weights": {"true", func(o options) any { return o.TransposeWeights }, true},
+		"overwrite":         {"true", func(o options) any { return o.Overwrite }, true},
 	}
 	NewCommand(&app.App{}).LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if _, ok := tests[f.Name]; !ok && f.Name != "help" {

@@ -35,6 +35,15 @@ leaves its result there.
 |---|---|---|
 `
 
+const optional = `
+These change names and layouts of parameters, by which checkpoints are matched, so only ` + "`ninox convert`" + ` applies them, where it
+is asked to (--transpose-weights). The metadata property ninox.transposed_weights of the result, JSON, lists for each such weight its name, the
+original's name, and the permutation by which Transpose makes it of the original.
+
+| pass | pattern | reason |
+|---|---|---|
+`
+
 const adapters = `
 ## Conversion to newer opsets
 
@@ -51,6 +60,10 @@ func tables() string {
 	var b strings.Builder
 	b.WriteString(head)
 	for _, p := range rewrite.Passes() {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", p.Name, p.Pattern, p.Reason)
+	}
+	b.WriteString(optional)
+	for _, p := range rewrite.Optional() {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", p.Name, p.Pattern, p.Reason)
 	}
 	fmt.Fprintf(&b, adapters, rewrite.Newest, rewrite.Trainable)
