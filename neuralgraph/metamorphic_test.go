@@ -33,6 +33,7 @@ var variants = map[string]func(t *testing.T, m *onnxgraph.Model, rng *rand.Rand)
 	"all names changed":            renamed,
 	"weights as Constant nodes":    weightsAsNodes,
 	"matrices stored transposed":   matricesTransposed,
+	"and stored as they are read":  storedAsRead,
 	"weights in a file beside it":  weightsBeside,
 	"in the newest opset":          inNewestOpset,
 	"in standard form already":     inStandardForm,
@@ -116,6 +117,26 @@ func matricesTransposed(t *testing.T, m *onnxgraph.Model, _ *rand.Rand) *onnxgra
 	}
 	m.Graph.Nodes = slices.Concat(nodes, m.Graph.Nodes)
 	return m
+}
+
+// storedAsRead transposes matrices, and drops each Transpose again.
+func storedAsRead(t *testing.T, m *onnxgraph.Model, rng *rand.Rand) *onnxgraph.Model {
+	nodes := len(m.Graph.Nodes)
+	turned := matricesTransposed(t, m, rng)
+	out, fired := transposesDropped(t, turned)
+	if fired == 0 && len(turned.Graph.Nodes) > nodes {
+		t.Error("no weight was stored in another layout")
+	}
+	return out
+}
+
+func transposesDropped(t *testing.T, m *onnxgraph.Model) (*onnxgraph.Model, int) {
+	t.Helper()
+	out, fired, err := rewrite.Apply(m, ops.Registry(), rewrite.Optional())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, fired["weights"]
 }
 
 func weightsBeside(t *testing.T, m *onnxgraph.Model, _ *rand.Rand) *onnxgraph.Model {
@@ -244,6 +265,19 @@ func TestOneGraphForManyFormsOfExports(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkForms(t, file, m)
+	}
+}
+
+// TestTransposesOfExportsDropped: an export that transposes the weight of each
+// linear layer has the graph that it has without.
+func TestTransposesOfExportsDropped(t *testing.T) {
+	m, err := onnxgraph.ReadFile(testenv.Shared(t, "fixtures/nino/e_llama_gqa/model.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, fired := transposesDropped(t, m)
+	if before, after := fingerprint(t, m), fingerprint(t, out); fired == 0 || before != after {
+		t.Errorf("%d weights stored as they are read: fingerprint %s, before %s", fired, after, before)
 	}
 }
 
