@@ -110,9 +110,12 @@ func newSearch(r *run, m *onnxgraph.Model) *search {
 		}
 	}
 	s.lengths = slices.Clone(lengths)
-	for _, n := range modelIntegers(m) {
-		if n > 2 && n <= maxLength && !slices.Contains(s.lengths, n) {
-			s.lengths = append(s.lengths, n)
+	integers := modelIntegers(m)
+	for _, beyond := range []int64{0, 1} { // what picks element n needs n+1 of them
+		for _, n := range integers {
+			if n += beyond; n > 2 && n <= maxLength && !slices.Contains(s.lengths, n) {
+				s.lengths = append(s.lengths, n)
+			}
 		}
 	}
 	for _, v := range s.inputs {

@@ -142,3 +142,22 @@ func TestRefusedGroups(t *testing.T) {
 		t.Errorf("certificate reads %q", s)
 	}
 }
+
+// A loop that an exporter wrote out reads a fixed number of places: the extent
+// stands nowhere, only the last place does.
+func TestLengthOfAWrittenOutLoop(t *testing.T) {
+	_, cert := certified(t, &sample{name: "written out", build: func(n *net) {
+		x := n.Input("x", onnxgraph.Float, onnxgraph.Shape{onnxgraph.UnknownDim(), onnxgraph.UnknownDim(), onnxgraph.Known(4)})
+		w, v := n.weight("w", 4, 6), n.weight("v", 6, 4)
+		var steps []string
+		for i := range int64(7) {
+			at := n.Op("Gather", []string{x, n.Const(onnxgraph.Int64s("", []int64{}, []int64{i}))}, onnxgraph.IntAttr("axis", 1))
+			y := n.Op("MatMul", []string{n.Op("Relu", []string{n.Op("MatMul", []string{at, w})}), v})
+			steps = append(steps, n.Op("Unsqueeze", []string{y, n.ints(1)}))
+		}
+		n.result(n.Op("Add", []string{x, n.Op("Concat", steps, onnxgraph.IntAttr("axis", 1))}), 3)
+	}}, nil)
+	if cert.Groups == 0 || cert.Passed != cert.Groups {
+		t.Errorf("certificate %+v", cert)
+	}
+}
