@@ -377,8 +377,8 @@ func foldAll[T any](c *op.InferCtx, dims []int64, read func(*op.Fact) ([]T, bool
 	n := product(onnxgraph.StaticShape(dims...)).Value
 	out := make([]T, n)
 	for i, v := range values {
-		if len(v) == len(out) {
-			continue // nothing is broadcast
+		if len(v) == len(out) || len(v) == 1 {
+			continue // nothing is broadcast, or one element everywhere
 		}
 		spread := make([]T, len(out))
 		for k, at := range broadcastIndices(dims, c.In[i].Shape()) {
@@ -392,7 +392,9 @@ func foldAll[T any](c *op.InferCtx, dims []int64, read func(*op.Fact) ([]T, bool
 	args := make([]T, len(values))
 	for k := range out {
 		for i, v := range values {
-			args[i] = v[k]
+			if args[i] = v[0]; len(v) > 1 {
+				args[i] = v[k]
+			}
 		}
 		x, ok := f(args)
 		if !ok {
