@@ -137,7 +137,7 @@ var passCases = []struct {
 		}`},
 	{"fold", "a number that a parameter flows into, a shape that is not known, and an output",
 		`g (float[n] x) => (float[n] y, int64[1] out, int64[1] s) <float w = {2}, int64[2] m = {3, 4}> {
-			v = Neg (w)
+			v = Identity (w)
 			y = Mul (x, v)
 			s = Shape (x)
 			out = Shape (m)
@@ -261,12 +261,21 @@ var passCases = []struct {
 			v = Identity (w)
 			z = Neg (v)
 		}`, 0, ""},
-	{"weights", "declared: an input with a default, an output",
-		`g (float[n,3] x, float[2,3] w) => (float[n,2] y, float[3,1] u, float[1,3] o) <float[2,3] w = {1, 2, 3, 4, 5, 6}, float[1,3] v = {1, 2, 3}, float[1,3] o = {1, 2, 3}> {
+	{"weights", "declared: an input with a default, an output, a Transpose that is one",
+		`g (float[n,3] x, float[2,3] w) => (float[n,2] y, float[3,1] u, float[3,1] q, float[1,3] o) <float[2,3] w = {1, 2, 3, 4, 5, 6}, float[1,3] v = {1, 2, 3}, float[1,3] o = {1, 2, 3}> {
 			t = Transpose <perm = [1, 0]> (w)
 			y = MatMul (x, t)
 			u = Transpose <perm = [1, 0]> (v)
 			p = Transpose <perm = [1, 0]> (o)
+			q = Add (p, u)
+		}`, 0, ""},
+	{"weights", "a Transpose that nobody reads, one of another domain, one that is no permutation",
+		`g (float[2] x) => (float[2,2] y, float[2,2] z) <float[2,2] w = {1, 2, 3, 4}, float[2,2] v = {1, 2, 3, 4}, float[2,2] u = {1, 2, 3, 4}> {
+			unread = Transpose <perm = [1, 0]> (w)
+			p = local.Transpose (v)
+			y = Add (x, p)
+			q = Transpose <perm = [0, 0]> (u)
+			z = Add (x, q)
 		}`, 0, ""},
 	{"weights", "elements of half a byte",
 		`g (float[n,2] x) => (float[n,2] y) <int4[2,2] w = {33, 67}, float scale = {1}> {

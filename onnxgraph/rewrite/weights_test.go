@@ -82,6 +82,26 @@ func TestTransposedTwice(t *testing.T) {
 	}
 }
 
+// An absent output is not what absent inputs read, and a note about a tensor of
+// another rank is not about this one.
+func TestTransposedWeightsOddities(t *testing.T) {
+	m := withHeader(t, `g (float[2] x) => (float[2] y, float[2,2] z) <float[2,1] w = {1, 2}, float[2,2] v = {1, 2, 3, 4}, float high = {3}> {
+		none = Transpose (w)
+		y = Clip (x, , high)
+		u = Transpose (v)
+		z = Mul (x, u)
+	}`)
+	m.Graph.Nodes[0].Outputs[0] = ""
+	m.SetMeta("ninox.transposed_weights", `[{"name":"v","original":"other","perm":[0]}]`)
+	out := withTransposedWeights(t, m)
+	wantListing(t, out.Graph, "Transpose w>; Clip x,,high>y; Mul x,v.transposed>z")
+	list, err := rewrite.TransposedWeights(out)
+	want := []rewrite.TransposedWeight{{Name: "v", Original: "other", Perm: []int64{0}}, {Name: "v.transposed", Original: "v", Perm: []int64{1, 0}}}
+	if err != nil || !reflect.DeepEqual(list, want) {
+		t.Errorf("listed are %v (%v), expected %v", list, err, want)
+	}
+}
+
 func TestTransposedMetadataRefused(t *testing.T) {
 	for value, want := range map[string]string{
 		"[":                           "unexpected end of JSON",
