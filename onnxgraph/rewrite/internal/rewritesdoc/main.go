@@ -36,8 +36,8 @@ leaves its result there.
 `
 
 const optional = `
-These change names and layouts of parameters, by which checkpoints are matched, so only ` + "`ninox convert`" + ` applies them, where it
-is asked to (--transpose-weights). The metadata property ninox.transposed_weights of the result, JSON, lists for each such weight its name, the
+These change names and layouts of parameters, by which checkpoints are matched, so only ` + "`ninox convert --transpose-weights`" + `
+applies them. The metadata property ninox.transposed_weights of the result, JSON, lists for each such weight its name, the
 original's name, and the permutation by which Transpose makes it of the original.
 
 | pass | pattern | reason |
