@@ -1,7 +1,7 @@
 // Package testenv finds what tests need outside the repository, and turns its
 // absence into a skip with the reason, or into a failure where the variable
-// NINOX_REQUIRE (a comma-separated list of "ort", "shared", "testdata" and
-// "cases") asks for it.
+// NINOX_REQUIRE (a comma-separated list of "ort", "shared", "testdata", "cases"
+// and "chromium") asks for it.
 package testenv
 
 import (
