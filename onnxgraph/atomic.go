@@ -13,8 +13,9 @@ import (
 // WriteAtomic writes a file so that readers see the old one or the whole new
 // one: write fills a temporary file beside it, which is synced and renamed.
 // An existing file is an fs.ErrExist unless overwrite is set, even where
-// another process creates it meanwhile. A symbolic link is replaced, never
-// followed; folders, pipes and devices are left alone.
+// another process creates it meanwhile. A symbolic link to a file is
+// replaced, never followed; folders, pipes, devices and links to them are left
+// alone.
 func WriteAtomic(path string, overwrite bool, write func(io.Writer) error) error {
 	s, err := stage(path, overwrite, write)
 	if err != nil {
@@ -51,7 +52,7 @@ func stage(path string, overwrite bool, write func(io.Writer) error) (_ *staged,
 	case err != nil:
 	case !overwrite:
 		return nil, s.exists()
-	case !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeSymlink:
+	case !st.Mode().IsRegular() && !leadsToFile(path, st):
 		return nil, fmt.Errorf("write %s: it exists and is not a plain file", path)
 	}
 	f, err := s.create()
@@ -63,6 +64,17 @@ func stage(path string, overwrite bool, write func(io.Writer) error) (_ *staged,
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	return s, errors.Join(f.Sync(), f.Close())
+}
+
+// leadsToFile says whether st is a symbolic link that may be replaced: one to a
+// plain file, or to nothing. A link to a device or pipe, such as /dev/stdout, is
+// as little to be replaced as these are.
+func leadsToFile(path string, st fs.FileInfo) bool {
+	if st.Mode().Type() != fs.ModeSymlink {
+		return false
+	}
+	target, err := os.Stat(path)
+	return err != nil || target.Mode().IsRegular()
 }
 
 // create opens a new file under a name that nobody has.

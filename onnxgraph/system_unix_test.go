@@ -3,6 +3,7 @@
 package onnxgraph
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,8 +26,14 @@ func TestReadFileRefusesPipes(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if err := WriteAtomic(filepath.Join(dir, "w.bin"), true, writes("x")); err == nil || !strings.Contains(err.Error(), "not a plain file") {
-		t.Errorf("a pipe was overwritten: %v", err)
+	link := filepath.Join(dir, "link") // as /dev/stdout is one
+	if err := os.Symlink("w.bin", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(dir, "w.bin"), link} {
+		if err := WriteAtomic(path, true, writes("x")); err == nil || !strings.Contains(err.Error(), "not a plain file") {
+			t.Errorf("%s was overwritten: %v", path, err)
+		}
 	}
 }
 
