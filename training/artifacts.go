@@ -63,6 +63,12 @@ type Artifacts struct {
 	Buffers   []string  // frozen tensors that the training model updates (running statistics)
 }
 
+// BatchInputs are the inputs of the training model that a batch fills, those
+// that Inputs names, in the model's order.
+func (a *Artifacts) BatchInputs() []*onnxgraph.Value {
+	return keepValues(a.Training.Graph.Inputs, func(name string) bool { return slices.Contains(a.Inputs, name) })
+}
+
 // Param is one trainable parameter.
 type Param struct {
 	Name string

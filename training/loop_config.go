@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -148,7 +147,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if a := c.Artifacts; a != nil {
 		if len(c.Inputs) == 0 {
-			c.Inputs = keepValues(a.Training.Graph.Inputs, func(name string) bool { return slices.Contains(a.Inputs, name) })
+			c.Inputs = a.BatchInputs()
 		}
 		if c.Logits == "" {
 			c.Logits = a.Output

@@ -69,7 +69,7 @@ func (l *loopBuilder) readBatch() error {
 }
 
 func (l *loopBuilder) batchInputs() []*onnxgraph.Value {
-	return keepValues(l.art.Training.Graph.Inputs, func(name string) bool { return slices.Contains(l.art.Inputs, name) })
+	return l.art.BatchInputs()
 }
 
 func (l *loopBuilder) build() error {

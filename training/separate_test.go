@@ -134,7 +134,7 @@ func TestAccumulatedBatchNormalization(t *testing.T) {
 		c := normConfig(t, ExecutorOptions{})
 		e := c.Trainer.(*Executor)
 		separate := newSeparateRun(t, c.Artifacts)
-		d, err := data.Bind(c.Train, keepValues(c.Artifacts.Training.Graph.Inputs, func(name string) bool { return slices.Contains(c.Artifacts.Inputs, name) }))
+		d, err := data.Bind(c.Train, c.Artifacts.BatchInputs())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -263,22 +263,9 @@ func (f *feed) close() {
 	}
 }
 
-// batchInputs are the inputs of the training model that a batch fills.
-func batchInputs(a *training.Artifacts) []*onnxgraph.Value {
-	var out []*onnxgraph.Value
-	for _, v := range a.Training.Graph.Inputs {
-		for _, name := range a.Inputs {
-			if v.Name == name {
-				out = append(out, v)
-			}
-		}
-	}
-	return out
-}
-
 // follow trains and keeps the states.
 func (t Task) follow(ctx context.Context, exec *training.Executor, a *training.Artifacts, train data.Dataset, w *writer) error {
-	f, err := newFeed(train, batchInputs(a), data.LoaderOptions{Batch: t.Batch, Shuffle: true, Seed: t.Seed})
+	f, err := newFeed(train, a.BatchInputs(), data.LoaderOptions{Batch: t.Batch, Shuffle: true, Seed: t.Seed})
 	if err != nil {
 		return err
 	}
@@ -315,7 +302,7 @@ const testSamples = 1000 // of the test data, for the record
 // measure is the accuracy in percent on the first test samples.
 func measure(ctx context.Context, exec *training.Executor, a *training.Artifacts, test data.Dataset) (float64, error) {
 	n := min(testSamples, test.Len())
-	f, err := newFeed(data.Head(test, n), batchInputs(a), data.LoaderOptions{Batch: n})
+	f, err := newFeed(data.Head(test, n), a.BatchInputs(), data.LoaderOptions{Batch: n})
 	if err != nil {
 		return 0, err
 	}

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"ninox/cmd/internal/app"
-	"ninox/onnxgraph"
 	"ninox/training"
 	"ninox/training/data"
 )
@@ -107,31 +105,20 @@ func (j *Job) readEvalData(ctx context.Context) error {
 	return nil
 }
 
-// inputs are what a batch consists of.
-func (j *Job) inputs() []*onnxgraph.Value {
-	var in []*onnxgraph.Value
-	for _, v := range j.Artifacts.Training.Graph.Inputs {
-		if slices.Contains(j.Artifacts.Inputs, v.Name) {
-			in = append(in, v)
-		}
-	}
-	return in
-}
-
 // fitBatch checks that the data fits the model's inputs and settles the batch
 // size, in rows of the column that has most (data.Unit).
 func (j *Job) fitBatch() error {
-	train, err := data.Bind(j.Split.Train, j.inputs())
+	train, err := data.Bind(j.Split.Train, j.Artifacts.BatchInputs())
 	if err != nil {
 		return err
 	}
 	if j.Split.Test != nil {
-		if _, err := data.Bind(j.Split.Test, j.inputs()); err != nil {
+		if _, err := data.Bind(j.Split.Test, j.Artifacts.BatchInputs()); err != nil {
 			return err
 		}
 	}
 	unit := data.Unit(train)
-	for i, in := range j.inputs() {
+	for i, in := range j.Artifacts.BatchInputs() {
 		s := in.Type.Shape
 		if len(s) == 0 || !s[0].IsKnown() {
 			continue
