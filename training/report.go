@@ -8,7 +8,8 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strings"
+
+	"ninox/training/plot"
 )
 
 //go:embed report.html.tmpl
@@ -37,7 +38,7 @@ func WriteCurves(path string, runs []RunRecord) error {
 		return fmt.Errorf("curves %s: no runs", path)
 	}
 	return writeAtomic(path, func(w io.Writer) error {
-		_, err := io.WriteString(w, standaloneSVG(charts(runs), legend(runs)))
+		_, err := io.WriteString(w, plot.Standalone(charts(runs), legend(runs)))
 		return err
 	})
 }
@@ -47,7 +48,7 @@ type reportPageData struct {
 	Lead   string
 	Notes  []string
 	Style  template.CSS
-	Legend []legendEntry
+	Legend []plot.Entry
 	Marked bool // nowcasts are marked in the charts
 	Goal   bool // the first points at the target are marked
 	Charts []reportChart
@@ -59,11 +60,6 @@ type reportPageData struct {
 type reportChart struct {
 	Title string
 	SVG   template.HTML
-}
-
-type legendEntry struct {
-	Name  string
-	Color int
 }
 
 type reportRow struct {
@@ -86,13 +82,13 @@ type castRow struct {
 }
 
 func reportData(runs []RunRecord) reportPageData {
-	p := reportPageData{Title: "Training report", Style: template.CSS(chartStyle), Legend: legend(runs)}
+	p := reportPageData{Title: "Training report", Style: template.CSS(plot.Style), Legend: legend(runs)}
 	if t := runs[0].Task; t != "" {
 		p.Title = "Training report: " + t
 	}
 	for _, c := range charts(runs) {
-		p.Charts = append(p.Charts, reportChart{c.title, template.HTML(c.svg())})
-		p.Goal = p.Goal || len(c.hits) > 0
+		p.Charts = append(p.Charts, reportChart{c.Title, template.HTML(c.SVG())})
+		p.Goal = p.Goal || len(c.Hits) > 0
 	}
 	levels := commonLevels(runs)
 	p.Lead = lead(runs, levels)
@@ -118,7 +114,7 @@ func rowOf(runs []RunRecord, i int, levels []float64, color int) reportRow {
 	r := runs[i]
 	s := r.Summary
 	row := reportRow{
-		Color: color, Name: r.shown(), Seed: s.Seed, Steps: thousands(s.Steps), Accuracy: "–", TestLoss: "–",
+		Color: color, Name: r.shown(), Seed: s.Seed, Steps: plot.Thousands(s.Steps), Accuracy: "–", TestLoss: "–",
 		Seconds: fmt.Sprintf("%.1f", s.WallSeconds),
 	}
 	if s.Final.Accuracy != nil {
@@ -131,7 +127,7 @@ func rowOf(runs []RunRecord, i int, levels []float64, color int) reportRow {
 	for _, level := range levels {
 		cell := levelCell{Steps: "not reached"}
 		if n, ok := r.StepsTo(level); ok {
-			cell.Steps = thousands(n)
+			cell.Steps = plot.Thousands(n)
 			if b, ok := runs[base].StepsTo(level); ok && base != i && b > 0 {
 				cell.Reduction = signedPercent(100 * (1 - float64(n)/float64(b)))
 			}
@@ -143,7 +139,7 @@ func rowOf(runs []RunRecord, i int, levels []float64, color int) reportRow {
 
 func castOf(r RunRecord, n Nowcast, color int) castRow {
 	c := castRow{
-		Color: color, Name: r.shown(), Seed: r.Summary.Seed, Step: thousands(n.Step), K: n.K,
+		Color: color, Name: r.shown(), Seed: r.Summary.Seed, Step: plot.Thousands(n.Step), K: n.K,
 		Before: fmt.Sprintf("%.4f", n.LossBefore), After: "not finite", Time: fmt.Sprintf("%.2f", n.Seconds), Outcome: "kept",
 	}
 	if n.LossAfter != nil {
@@ -167,7 +163,7 @@ func lead(runs []RunRecord, levels []float64) string {
 		}
 	}
 	r := runs[0]
-	text := fmt.Sprintf("%s: %s steps in %.1f s", r.shown(), thousands(r.Summary.Steps), r.Summary.WallSeconds)
+	text := fmt.Sprintf("%s: %s steps in %.1f s", r.shown(), plot.Thousands(r.Summary.Steps), r.Summary.WallSeconds)
 	if a := r.Summary.Final.Accuracy; a != nil {
 		text += fmt.Sprintf(", %.2f\u00a0%% test accuracy at the end", *a)
 	}
@@ -206,7 +202,7 @@ func leadAt(runs []RunRecord, level float64) string {
 		change = fmt.Sprintf("%.0f\u00a0%% more steps", -share)
 	}
 	return fmt.Sprintf("%s reached %s test accuracy after %s steps, %s after %s%s: %s.",
-		name, percent(level), thousands(steps/pairs), base, thousands(baseSteps/pairs), over, change)
+		name, percent(level), plot.Thousands(steps/pairs), base, plot.Thousands(baseSteps/pairs), over, change)
 }
 
 // shown is the name of a run as readers see it.
@@ -218,7 +214,7 @@ func (r RunRecord) shown() string {
 }
 
 // percent is a level of accuracy, kept on one line.
-func percent(v float64) string { return trimNumber(v) + "\u00a0%" }
+func percent(v float64) string { return plot.Trim(v) + "\u00a0%" }
 
 // StepsTo is the first evaluation at which the test accuracy is at least
 // percent.
@@ -286,37 +282,20 @@ func runColors(runs []RunRecord) []int {
 			at = len(names)
 			names = append(names, r.Name)
 		}
-		out[i] = at % chartColors
+		out[i] = at % plot.Colors
 	}
 	return out
 }
 
-func legend(runs []RunRecord) []legendEntry {
-	var out []legendEntry
+func legend(runs []RunRecord) []plot.Entry {
+	var out []plot.Entry
 	for i, c := range runColors(runs) {
-		e := legendEntry{runs[i].shown(), c}
+		e := plot.Entry{Name: runs[i].shown(), Color: c}
 		if !slices.Contains(out, e) {
 			out = append(out, e)
 		}
 	}
 	return out
-}
-
-// thousands is a number with a thin space between groups of three digits.
-func thousands(n int) string {
-	s := fmt.Sprint(n)
-	var b strings.Builder
-	for i, d := range s {
-		if i > 0 && (len(s)-i)%3 == 0 {
-			b.WriteRune('\u2009')
-		}
-		b.WriteRune(d)
-	}
-	return b.String()
-}
-
-func trimNumber(v float64) string {
-	return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".")
 }
 
 // signedPercent is a reduction for a table: "−46 %" for 46 % fewer steps.

@@ -3,7 +3,6 @@ package training
 import (
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -129,27 +128,5 @@ func TestReportEscapes(t *testing.T) {
 		} else if err != nil {
 			t.Fatalf("the image is not XML: %v", err)
 		}
-	}
-}
-
-func TestAxes(t *testing.T) {
-	a := linearAxis(0, 4000, 0, 100, 8)
-	if fmt.Sprint(a.ticks) != "[0 500 1000 1500 2000 2500 3000 3500 4000]" || a.at(1000) != 25 {
-		t.Errorf("ticks %v, 1000 at %v", a.ticks, a.at(1000))
-	}
-	a = linearAxis(87.31, 87.34, 100, 0, 6)
-	if a.lo > 87.31 || a.hi < 87.34 || len(a.ticks) < 4 || len(a.ticks) > 10 {
-		t.Errorf("axis %+v", a)
-	}
-	for _, k := range []struct {
-		lo, hi float64
-		want   string
-	}{{0.3, 2.3, "[0.3 0.4 0.5 0.7 1 1.5 2]"}, {0.01, 20, "[0.01 0.02 0.05 0.1 0.2 0.5 1 2 5 10 20]"}} {
-		if got := fmt.Sprintf("%.2g", logAxis(k.lo, k.hi, 100, 0).ticks); got != k.want {
-			t.Errorf("ticks of %v to %v: %v, expected %v", k.lo, k.hi, got, k.want)
-		}
-	}
-	if p := thin(make([]point, 1001)); len(p) > chartPoints {
-		t.Errorf("%d points left of 1001, expected at most %d", len(p), chartPoints)
 	}
 }
