@@ -158,7 +158,7 @@ func (e emitter) mlp(w *Weights) {
 		l := w.linear(fmt.Sprintf("edge_mlp.fc.%d", 2*i))
 		x = e.add(e.product(e.silu(x), name, l), e.Const(l.bias(name+".bias")))
 	}
-	out := w.linear(fmt.Sprintf("edge_mlp.fc.%d", 2*(w.Layers-1)))
+	out := w.output(fmt.Sprintf("edge_mlp.fc.%d", 2*(w.Layers-1)))
 	weight, bias := e.outRows(out, 1, w.Horizons, row, e.axes(1)) // [1, Width], [1]
 	column := e.Op("Transpose", []string{weight}, onnxgraph.IntsAttr("perm", 1, 0))
 	delta := e.Op("Squeeze", []string{e.Op("MatMul", []string{e.silu(x), column}), e.axes(2)})

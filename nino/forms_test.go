@@ -14,9 +14,8 @@ import (
 	"ninox/runtime/runtimetest"
 )
 
-// randomWeights is a small network with every optional part.
-func randomWeights(t testing.TB, rng *rand.Rand, c Config) *Weights {
-	t.Helper()
+// randomTensors are the tensors of a network.
+func randomTensors(rng *rand.Rand, c Config) *weights.Set {
 	s := &weights.Set{}
 	for _, x := range c.expected() {
 		var dims []int64
@@ -31,6 +30,13 @@ func randomWeights(t testing.TB, rng *rand.Rand, c Config) *Weights {
 		}
 		s.AddFloats(x.name, dims, v)
 	}
+	return s
+}
+
+// randomWeights is a small network with every optional part.
+func randomWeights(t testing.TB, rng *rand.Rand, c Config) *Weights {
+	t.Helper()
+	s := randomTensors(rng, c)
 	w, err := NewWeights(s, map[string]string{"ctx": fmt.Sprint(c.Context)})
 	if err != nil {
 		t.Fatal(err)

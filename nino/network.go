@@ -2,6 +2,7 @@ package nino
 
 import (
 	"fmt"
+	"slices"
 
 	"ninox/onnxgraph"
 )
@@ -66,6 +67,11 @@ func (l linear) rows(lo, hi int) linear {
 	return linear{out: hi - lo, in: l.in, w: l.w[lo*l.in : hi*l.in], b: l.b[lo:hi]}
 }
 
+// repeat gives the outputs several times, one after the other.
+func (l linear) repeat(times int) linear {
+	return linear{out: times * l.out, in: l.in, w: slices.Repeat(l.w, times), b: slices.Repeat(l.b, times)}
+}
+
 // split parts the map of a concatenation [x, y] into one of x, which keeps the
 // bias, and one of y, which has none; x has n numbers.
 func (l linear) split(n int) (x, y linear) {
@@ -103,8 +109,8 @@ func narrow(v []float64) []float32 {
 	return out
 }
 
-// network is the message passing network. Its last message passing layer is
-// left out: no edge is updated after it.
+// network is the message passing network. A message passing layer after which
+// no edge is updated is left out.
 type network struct {
 	Config
 	node    linear    // positions to node values
@@ -129,21 +135,23 @@ type layer struct {
 // network reads the layers. The variant must be VariantGNN.
 func (w *Weights) network() *network {
 	n := &network{
-		Config: w.Config, node: w.linear("node_proj.fc.0"), project: w.projection(),
-		hidden: w.linear("edge_out.fc.0"), out: w.linear("edge_out.fc.2"),
+		Config: w.Config, node: w.placement(), project: w.projection(),
+		hidden: w.linear("edge_out.fc.0"), out: w.output("edge_out.fc.2"),
 	}
 	if w.Words > 0 {
 		n.words = narrow(w.floats(wordTable))
 	}
-	for i := range w.Layers - 1 {
+	for i := range w.Rounds() {
 		conv, update := fmt.Sprintf("gnn.convs.%d.", i), fmt.Sprintf("gnn.edge_update.%d.", i)
 		l := layer{
-			post: w.linear(conv + "post_nns.0.0"), lin: w.linear(conv + "lin"),
+			post: w.towers(conv + "post_nns"), lin: w.linear(conv + "lin"),
 			update: w.linear(update + "lin_e"), from: w.linear(update + "lin_s"), to: w.linear(update + "lin_t"), merge: w.linear(update + "lin1"),
 		}
-		encoder := w.linear(conv + "edge_encoder")
-		l.scale, l.shift = encoder.rows(0, w.Width), encoder.rows(w.Width, 2*w.Width)
-		l.target, l.source = w.linear(conv + "pre_nns.0.0").split(w.Width)
+		towers := max(1, w.Towers)
+		encoder := w.linear(conv + "edge_encoder") // of one tower; all have the same
+		part := w.Width / towers
+		l.scale, l.shift = encoder.rows(0, part).repeat(towers), encoder.rows(part, 2*part).repeat(towers)
+		l.target, l.source = w.towers(conv + "pre_nns").split(w.Width)
 		n.layers = append(n.layers, l)
 	}
 	return n
@@ -157,13 +165,60 @@ type edgeMap struct {
 	types []float64 // [EdgeTypes, out]
 }
 
-// projection is the first map of an edge's features.
+// projection is the first map of an edge's features. Where types are no feature
+// all rows are the bias.
 func (w *Weights) projection() edgeMap {
-	m := edgeMap{linear: w.linear("edge_proj.fc.0"), types: w.floats("layer_embed.weight")}
+	m := edgeMap{linear: w.linear("edge_proj.fc.0"), types: make([]float64, w.EdgeTypes*w.Width)}
+	if !w.Untyped {
+		m.types = w.floats(typeTable)
+	}
 	for i := range m.types {
 		m.types[i] += m.b[i%w.Width]
 	}
 	return m
+}
+
+// placement is the first map of a node's Laplacian features, zero where they
+// are no feature.
+func (w *Weights) placement() linear {
+	if w.Unplaced {
+		return linear{out: w.Width, in: w.Positions, w: make([]float64, w.Width*w.Positions), b: make([]float64, w.Width)}
+	}
+	return w.linear("node_proj.fc.0")
+}
+
+// output is the last layer, whose result is the predicted difference.
+func (w *Weights) output(name string) linear {
+	l := w.linear(name)
+	if w.UpdateScale != 0 {
+		for _, v := range [][]float64{l.w, l.b} {
+			for i := range v {
+				v[i] *= w.UpdateScale
+			}
+		}
+	}
+	return l
+}
+
+// towers is the layer of a message as one map. Each tower reads its part of
+// both of the layer's inputs and makes its part of the output.
+func (w *Weights) towers(name string) linear {
+	first := w.linear(name + ".0.0")
+	towers, part := max(1, w.Towers), first.out
+	if towers == 1 {
+		return first
+	}
+	out := linear{out: w.Width, in: 2 * w.Width, w: make([]float64, 2*w.Width*w.Width)}
+	for t := range towers {
+		l := w.linear(fmt.Sprintf("%s.%d.0", name, t))
+		for o := range part {
+			row := out.w[(t*part+o)*out.in:]
+			copy(row[t*part:], l.w[o*l.in:o*l.in+part])
+			copy(row[w.Width+t*part:], l.w[o*l.in+part:(o+1)*l.in])
+		}
+		out.b = append(out.b, l.b...)
+	}
+	return out
 }
 
 // then is l after m. Two linear maps without a nonlinearity between them are

@@ -217,7 +217,7 @@ func modelArgs(top dict) (map[string]string, error) {
 		case int:
 			args[key] = strconv.Itoa(v)
 		case float64:
-			args[key] = strconv.FormatFloat(v, 'g', -1, 64)
+			args[key] = pythonFloat(v)
 		case string:
 			args[key] = v
 		default:

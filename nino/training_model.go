@@ -82,6 +82,9 @@ func TrainingModel(w *Weights, opset int64) (*onnxgraph.Model, error) {
 	if opset < MinOpset || opset > MaxOpset {
 		return nil, fmt.Errorf("training model: opset %d, expected %d to %d", opset, MinOpset, MaxOpset)
 	}
+	if !w.plain() {
+		return nil, fmt.Errorf("training model: only networks with the features and layers of the paper's main one can be trained, this one is %+v", w.Config)
+	}
 	t := &trainable{emitter: newEmitter("nino_training", opset), w: w}
 	for _, name := range w.Trained() {
 		tensor, err := weights.ToTensor(name, w.Tensors.Get(name))

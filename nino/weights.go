@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +38,36 @@ type Config struct {
 	Positions int     `json:"positions"` // Laplacian features of a node
 	Words     int     `json:"words"`     // rows of the table of word positions, 0 where there is none
 	Scaling   Scaling `json:"scaling"`
+	// What networks of the paper's ablations have or lack. The zero values are
+	// those of its main network.
+	Untyped     bool    `json:"untyped,omitempty"`      // edge types are no feature
+	Unplaced    bool    `json:"unplaced,omitempty"`     // Laplacian features are no feature
+	FinalUpdate bool    `json:"final_update,omitempty"` // edges are updated after the last message passing layer, too
+	Towers      int     `json:"towers,omitempty"`       // parts of a message that are computed apart, 0: one
+	UpdateScale float64 `json:"update_scale,omitempty"` // factor of the predicted difference, 0: 1
 }
+
+// Rounds is the number of message passing layers that reach the output: those
+// with an update of the edges after them.
+func (c *Config) Rounds() int {
+	if c.FinalUpdate {
+		return c.Layers
+	}
+	return max(0, c.Layers-1)
+}
+
+// plain says whether the network has the features and the parts of the paper's
+// main network.
+func (c *Config) plain() bool {
+	return !c.Untyped && !c.Unplaced && !c.FinalUpdate && c.Towers == 0 && c.UpdateScale == 0
+}
+
+// Widths of the inputs of networks that ignore them: the interface of a network
+// does not depend on which features it reads.
+const (
+	allEdgeTypes = 15
+	allPositions = 8
+)
 
 // configKey is the metadata key of the Config as JSON.
 const configKey = "ninox.nino"
@@ -120,20 +150,38 @@ func (w *Weights) matrix(name string) (rows, cols int, err error) {
 	return t.Shape()[0], t.Shape()[1], nil
 }
 
+// setting reads an integer among the reference's settings; def where it is not
+// given.
+func (w *Weights) setting(key string, def int) (int, error) {
+	s, ok := w.Args[key]
+	if !ok {
+		return def, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, fmt.Errorf("setting %s is %q, expected a number", key, s)
+	}
+	return n, nil
+}
+
 // describe derives the Config from shapes, and from the settings where shapes
 // leave it open.
 func (w *Weights) describe() (err error) {
-	scaling, err := scalingOf(w.Args["scale_method"])
-	if err != nil {
+	if w.Scaling, err = scalingOf(w.Args["scale_method"]); err != nil {
 		return err
 	}
-	w.Scaling = scaling
-	if w.EdgeTypes, w.Width, err = w.matrix("layer_embed.weight"); err != nil {
+	if w.UpdateScale, err = w.updateScale(); err != nil {
 		return err
 	}
-	_, in, err := w.matrix("edge_proj.fc.0.weight")
-	if err != nil {
+	var in int
+	if w.Width, in, err = w.matrix("edge_proj.fc.0.weight"); err != nil {
 		return err
+	}
+	w.EdgeTypes, w.Untyped = allEdgeTypes, w.Tensors.Get(typeTable) == nil && w.Args["edge_types"] == "0"
+	if !w.Untyped {
+		if w.EdgeTypes, w.Width, err = w.matrix(typeTable); err != nil {
+			return err
+		}
 	}
 	if w.Tensors.Get("edge_mlp.fc.0.weight") != nil {
 		w.Variant, w.Context, w.Taps = VariantMLP, in, 1
@@ -143,21 +191,32 @@ func (w *Weights) describe() (err error) {
 		w.Horizons, _, err = w.matrix(fmt.Sprintf("edge_mlp.fc.%d.weight", 2*(w.Layers-1)))
 		return err
 	}
-	w.Variant, w.Context = VariantGNN, 5
-	if s, ok := w.Args["ctx"]; ok {
-		if w.Context, err = strconv.Atoi(s); err != nil || w.Context < 1 {
-			return fmt.Errorf("setting ctx is %q, expected a number of states", s)
-		}
-	}
-	w.Taps = in / w.Context
-	if _, w.Positions, err = w.matrix("node_proj.fc.0.weight"); err != nil {
+	w.Variant = VariantGNN
+	if w.Context, err = w.setting("ctx", 5); err != nil {
 		return err
 	}
+	if w.Context < 1 {
+		return fmt.Errorf("setting ctx is %q, expected a number of states", w.Args["ctx"])
+	}
+	w.Taps = in / w.Context
 	for w.Tensors.Get(fmt.Sprintf("gnn.convs.%d.lin.weight", w.Layers)) != nil {
 		w.Layers++
 	}
+	w.FinalUpdate = w.Tensors.Get(fmt.Sprintf("gnn.edge_update.%d.lin_e.weight", w.Layers-1)) != nil
+	for w.Tensors.Get(fmt.Sprintf("gnn.convs.0.pre_nns.%d.0.weight", w.Towers)) != nil {
+		w.Towers++
+	}
+	if w.Towers == 1 {
+		w.Towers = 0
+	}
 	if w.Tensors.Get(wordTable) != nil {
 		if w.Words, _, err = w.matrix(wordTable); err != nil {
+			return err
+		}
+	}
+	w.Positions, w.Unplaced = allPositions, w.Args["lpe"] == "0"
+	if !w.Unplaced {
+		if _, w.Positions, err = w.matrix("node_proj.fc.0.weight"); err != nil {
 			return err
 		}
 	}
@@ -165,6 +224,25 @@ func (w *Weights) describe() (err error) {
 	w.Horizons = out / max(1, w.Taps)
 	return err
 }
+
+// updateScale is the factor of the predicted difference, 0 for 1.
+func (w *Weights) updateScale() (float64, error) {
+	s, ok := w.Args["upd_scale"]
+	if !ok {
+		return 0, nil
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0, fmt.Errorf("setting upd_scale is %q, expected a factor", s)
+	}
+	if v == 1 {
+		return 0, nil
+	}
+	return v, nil
+}
+
+// typeTable is the tensor of edge types: a row per type.
+const typeTable = "layer_embed.weight"
 
 // wordTable is the tensor of word positions: a row per token, row 0 for nodes
 // that are no token.
@@ -183,7 +261,9 @@ func (c *Config) expected() []shape {
 	linear := func(name string, rows, cols int) {
 		out = append(out, shape{name + ".weight", []int{rows, cols}}, shape{name + ".bias", []int{rows}})
 	}
-	out = append(out, shape{"layer_embed.weight", []int{c.EdgeTypes, d}})
+	if !c.Untyped {
+		out = append(out, shape{typeTable, []int{c.EdgeTypes, d}})
+	}
 	linear("edge_proj.fc.0", d, c.Taps*c.Context)
 	if c.Variant == VariantMLP {
 		for i := range c.Layers {
@@ -195,18 +275,27 @@ func (c *Config) expected() []shape {
 		}
 		return out
 	}
-	linear("node_proj.fc.0", d, c.Positions)
+	switch {
+	case !c.Unplaced:
+		linear("node_proj.fc.0", d, c.Positions)
+	case c.Words == 0: // the reference makes this layer and does not use it
+		linear("node_proj.fc.0", d, 1)
+	}
 	if c.Words > 0 {
 		out = append(out, shape{wordTable, []int{c.Words, d}})
 	}
+	towers := max(1, c.Towers)
+	part := d / towers
 	for i := range c.Layers {
 		conv := fmt.Sprintf("gnn.convs.%d.", i)
-		linear(conv+"edge_encoder", 2*d, d)
-		linear(conv+"pre_nns.0.0", d, 2*d)
-		linear(conv+"post_nns.0.0", d, 2*d)
+		linear(conv+"edge_encoder", 2*part, d)
+		for t := range towers {
+			linear(fmt.Sprintf("%spre_nns.%d.0", conv, t), part, 2*part)
+			linear(fmt.Sprintf("%spost_nns.%d.0", conv, t), part, 2*part)
+		}
 		linear(conv+"lin", d, d)
 	}
-	for i := range max(0, c.Layers-1) {
+	for i := range c.Rounds() {
 		update := fmt.Sprintf("gnn.edge_update.%d.", i)
 		for _, n := range []string{"lin_e", "lin_s", "lin_t", "lin1"} {
 			linear(update+n, d, d)
@@ -242,18 +331,29 @@ func (w *Weights) checkTensors() error {
 	if least := map[string]int{VariantGNN: 1, VariantMLP: 2}[w.Variant]; w.Layers < least {
 		errs = append(errs, fmt.Errorf("%d layers, expected at least %d", w.Layers, least))
 	}
+	if towers := max(1, w.Towers); w.Width%towers != 0 {
+		errs = append(errs, fmt.Errorf("%d towers do not divide the width %d", towers, w.Width))
+	}
 	if w.Horizons < 1 {
 		errs = append(errs, errors.New("no horizons"))
 	}
 	return errors.Join(errs...)
 }
 
+// number spells a count, 0 where there are none.
+func number(n int, none bool) string {
+	if none {
+		return "0"
+	}
+	return strconv.Itoa(n)
+}
+
 // checkArgs compares the settings that change the network with the tensors.
 // Others (chunk sizes and the like) do not matter.
 func (w *Weights) checkArgs() error {
 	want := map[string]string{
-		"ctx": strconv.Itoa(w.Context), "hid": strconv.Itoa(w.Width), "max_seq_len": strconv.Itoa(w.Horizons),
-		"edge_types": strconv.Itoa(w.EdgeTypes), "act_name": "silu", "residual": "True", "dms": "True", "input_layer": "linear",
+		"ctx": strconv.Itoa(w.Context), "hid": strconv.Itoa(w.Width), "seq_len": strconv.Itoa(w.Horizons),
+		"edge_types": number(w.EdgeTypes, w.Untyped), "act_name": "silu", "residual": "True", "dms": "True", "input_layer": "linear",
 	}
 	if w.Variant == VariantMLP {
 		want["gnn"] = "False"
@@ -261,7 +361,9 @@ func (w *Weights) checkArgs() error {
 		want["layers"] = strconv.Itoa(w.Layers)
 		want["max_feat_size"] = strconv.Itoa(w.Taps)
 		want["improved_graph"] = "True"
-		want["lpe"] = strconv.Itoa(w.Positions)
+		want["lpe"] = number(w.Positions, w.Unplaced)
+		want["towers"] = strconv.Itoa(max(1, w.Towers))
+		want["final_edge_update"] = strconv.FormatBool(w.FinalUpdate)
 		want["gnn"] = "True"
 		want["wte_pos_enc"] = "False"
 		if w.Words > 0 {

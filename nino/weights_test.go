@@ -71,7 +71,7 @@ func TestNewWeightsRefuses(t *testing.T) {
 		spoil      func(s *weights.Set, args map[string]string) *weights.Set
 		want       string
 	}{
-		{"nino_no_posw", func(s *weights.Set, _ map[string]string) *weights.Set { return &weights.Set{} }, `"layer_embed.weight" is missing: no NiNo`},
+		{"nino_no_posw", func(s *weights.Set, _ map[string]string) *weights.Set { return &weights.Set{} }, `"edge_proj.fc.0.weight" is missing: no NiNo`},
 		{"nino_no_posw", without("gnn.convs.2.edge_encoder.bias"), `"gnn.convs.2.edge_encoder.bias" is missing`},
 		{"nino_no_posw", with("gnn.edge_update.2.lin1.weight", 128, 128), `"gnn.edge_update.2.lin1.weight" belongs to no network`},
 		{"nino_no_posw", with("gnn.convs.1.lin.bias", 127), `"gnn.convs.1.lin.bias" has shape (127), expected [128]`},
