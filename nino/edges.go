@@ -29,20 +29,16 @@ const (
 // neighbours could be multiplied out: then rounding is the reference's too. The
 // step has the fast form (TileModels).
 func EdgesModel(w *Weights, opset int64) (*onnxgraph.Model, error) {
-	if opset < MinOpset || opset > MaxOpset {
-		return nil, fmt.Errorf("nino export: opset %d, expected %d to %d", opset, MinOpset, MaxOpset)
-	}
-	e := newEmitter("nino", opset)
+	return Export(w, ExportOptions{Form: FormEdges, Opset: opset})
+}
+
+// edgesForm writes the edges form.
+func (e emitter) edgesForm(w *Weights) {
 	if w.Variant == VariantMLP {
 		e.mlp(w)
-	} else {
-		e.edges(w.network())
+		return
 	}
-	m, err := e.Model()
-	if err != nil {
-		return nil, err
-	}
-	return m, describe(m, w.Config, "edges")
+	e.edges(w.network())
 }
 
 // edgeInputs declares what both variants read, and returns the features, their
@@ -85,18 +81,25 @@ func (e emitter) nodes(n *network, pos string) string {
 		return x
 	}
 	token := e.Input(inTokens, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("N")})
-	words := e.Const(onnxgraph.Floats("words", []int64{int64(n.Words), int64(n.Width)}, n.words))
-	return e.add(x, e.Op("Gather", []string{words, token}))
+	words := onnxgraph.Floats("words", []int64{int64(n.Words), int64(n.Width)}, n.words)
+	return e.add(x, e.tableRows(words, token))
 }
 
 // outRows picks the output layer's rows of one horizon for the first taps:
 // a weight [F, Width] and a bias [F].
 func (e emitter) outRows(l linear, taps, horizons int, row, count string) (weight, bias string) {
-	dims := []int64{int64(taps), int64(horizons), int64(l.in)}
-	w := e.Const(onnxgraph.Floats("out.weight", dims, narrow(l.w)))
-	b := e.Const(onnxgraph.Floats("out.bias", dims[:2], narrow(l.b)))
+	weight, bias = e.horizonRows(l, taps, horizons, row)
+	return e.head(weight, count), e.head(bias, count)
+}
+
+// horizonRows picks the output layer's rows of one horizon: a weight [taps,
+// Width] and a bias [taps].
+func (e emitter) horizonRows(l linear, taps, horizons int, row string) (weight, bias string) {
+	matrix := e.weight(onnxgraph.Floats("out.weight", []int64{int64(l.out), int64(l.in)}, narrow(l.w)), 0)
+	w := e.Op("Reshape", []string{matrix, e.axes(int64(taps), int64(horizons), int64(l.in))})
+	b := e.Const(onnxgraph.Floats("out.bias", []int64{int64(taps), int64(horizons)}, narrow(l.b)))
 	axis := onnxgraph.IntAttr("axis", 1)
-	return e.head(e.Op("Gather", []string{w, row}, axis), count), e.head(e.Op("Gather", []string{b, row}, axis), count)
+	return e.Op("Gather", []string{w, row}, axis), e.Op("Gather", []string{b, row}, axis)
 }
 
 // edgeList writes message passing over lists of edges.
@@ -109,8 +112,8 @@ type edgeList struct {
 // project is the first map of the edges. Where they have fewer taps than the
 // network only the first columns of its weight matter.
 func (g *edgeList) project(features, columns, types string, m edgeMap) string {
-	weight := g.head(g.Const(m.matrix("project.weight")), columns)
-	rows := g.Op("Gather", []string{g.Const(m.table("project.types")), types})
+	weight := g.head(g.weight(m.matrix("project.weight"), 1), columns)
+	rows := g.tableRows(m.table("project.types"), types)
 	return g.add(g.Op("MatMul", []string{features, weight}), rows)
 }
 
@@ -131,18 +134,11 @@ func (g *edgeList) layer(name string, l *layer, nodes, edge string) (newNodes, n
 // mean averages values [E, width] over the edges that enter each node, 0
 // where none does.
 func (g *edgeList) mean(values string, width int) string {
-	sum := func(v string, columns int64) string {
-		shape := g.Op("Shape", []string{v})
-		into := g.Op("ConstantOfShape", []string{g.Op("Concat", []string{g.nodes, g.axes(columns)}, onnxgraph.IntAttr("axis", 0))})
-		index := g.Op("Expand", []string{g.Op("Unsqueeze", []string{g.target, g.axes(1)}), shape})
-		// ScatterElements adds one after the other, whatever the threads.
-		return g.Op("ScatterElements", []string{into, index, v}, onnxgraph.IntAttr("axis", 0), onnxgraph.StringAttr("reduction", "add"))
-	}
 	one := onnxgraph.Floats("one", []int64{1}, []float32{1})
 	column := g.Op("Shape", []string{g.Op("Unsqueeze", []string{g.target, g.axes(1)})}) // [E, 1]
 	ones := g.Op("ConstantOfShape", []string{column}, onnxgraph.TensorAttr("value", one))
-	degree := g.Op("Max", []string{sum(ones, 1), g.Const(one)})
-	return g.Op("Div", []string{sum(values, int64(width)), degree})
+	degree := g.Op("Max", []string{g.scatter(ones, 1), g.Const(one)})
+	return g.Op("Div", []string{g.scatter(values, int64(width)), degree})
 }
 
 // mlp writes WNN+: each number of an edge goes through the same layers.
@@ -151,7 +147,7 @@ func (e emitter) mlp(w *Weights) {
 	shape := e.Op("Concat", []string{e.axes(0), taps, e.axes(int64(w.Context))}, onnxgraph.IntAttr("axis", 0))
 	states := e.Op("Reshape", []string{features, shape}) // [E, F, Context]
 	first := w.projection().then(w.linear("edge_mlp.fc.0"))
-	rows := e.Op("Gather", []string{e.Const(first.table("layer0.types")), types})
+	rows := e.tableRows(first.table("layer0.types"), types)
 	x := e.add(e.product(states, "layer0", first.linear), e.Op("Unsqueeze", []string{rows, e.axes(1)}))
 	for i := 1; i < w.Layers-1; i++ {
 		name := fmt.Sprintf("layer%d", i)

@@ -1,7 +1,6 @@
 package nino
 
 import (
-	"encoding/json"
 	"math"
 
 	"ninox/onnxgraph"
@@ -18,21 +17,22 @@ const (
 // emitter writes the parts that the network's models share.
 type emitter struct {
 	*onnxgraph.Builder
-	opset int64
+	opset     int64
+	precision Precision // of matrices; "" is fp32
 }
 
 func newEmitter(name string, opset int64) emitter {
-	return emitter{onnxgraph.NewBuilder(name, opset), opset}
+	return emitter{Builder: onnxgraph.NewBuilder(name, opset), opset: opset}
 }
 
 // linear is x·Wᵀ + b for x [rows, in].
 func (e emitter) linear(x, name string, l linear) string {
-	return e.Op("Gemm", []string{x, e.Const(l.matrix(name + ".weight")), e.Const(l.bias(name + ".bias"))})
+	return e.Op("Gemm", []string{x, e.weight(l.matrix(name+".weight"), 1), e.Const(l.bias(name + ".bias"))})
 }
 
 // product is x·Wᵀ for x [..., in].
 func (e emitter) product(x, name string, l linear) string {
-	return e.Op("MatMul", []string{x, e.Const(l.matrix(name + ".weight"))})
+	return e.Op("MatMul", []string{x, e.weight(l.matrix(name+".weight"), 1)})
 }
 
 func (e emitter) add(x, y string) string { return e.Op("Add", []string{x, y}) }
@@ -64,16 +64,4 @@ func (e emitter) horizon(k string, horizons int) string {
 // axis.
 func (e emitter) newest(x string, axis, context int64) string {
 	return e.Op("Slice", []string{x, e.axes(context - 1), e.axes(math.MaxInt64), e.axes(axis), e.axes(context)})
-}
-
-// describe puts the network's description into the model's metadata.
-func describe(m *onnxgraph.Model, c Config, form string) error {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	m.SetMeta(configKey, string(text))
-	m.SetMeta(configKey+".form", form)
-	m.SetMeta(configKey+".schedule", scheduleText)
-	return nil
 }
