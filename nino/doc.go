@@ -13,9 +13,12 @@
 //
 // The network exists in two forms. EdgesModel is one model for any graph, given
 // edge by edge; it computes in the reference's order and gives its numbers to
-// 1e-5. TileModels are for dense blocks of edges: linear maps that follow one
-// another are multiplied out, nothing is gathered, scattered or kept per edge. New
-// runs the tiles; WNN+, the network without a graph, has the edges form only.
+// 1e-5. The tiles form is for dense blocks of edges: linear maps that follow one
+// another are multiplied out, nothing is gathered, scattered or kept per edge.
+// New runs it as TileModels, one for each pass; WNN+, the network without a
+// graph, has the edges form only. Export writes either form as one model for
+// other runtimes, in the precision asked for, and on request with all that
+// surrounds the network in a step.
 //
 // Kernels with more taps than the network has (9) are split over parallel edges
 // between the same nodes, each with the next nine taps in row-major order.

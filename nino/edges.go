@@ -58,20 +58,26 @@ func (e emitter) edges(n *network) {
 	index := e.Input(inEdges, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Known(2), onnxgraph.Sym("E")})
 	features, columns, taps, types, row := e.edgeInputs(&n.Config)
 	pos := e.Input(inPositions, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("N"), onnxgraph.Known(int64(n.Positions))})
-	g := &edgeList{emitter: e}
-	g.source = e.Op("Gather", []string{index, e.scalar(0)})
-	g.target = e.Op("Gather", []string{index, e.scalar(1)})
-	g.nodes = e.Op("Slice", []string{e.Op("Shape", []string{pos}), e.axes(0), e.axes(1)})
-	nodes := e.nodes(n, pos)
-	edge := g.project(features, columns, types, n.project)
+	e.edgeOutput(e.messages(n, listInputs{features, types, index}, e.nodes(n, pos), columns, taps, row))
+}
+
+func (e emitter) edgeOutput(pred string) {
+	e.Named(outPred, "Identity", []string{pred})
+	e.Output(outPred, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("E"), onnxgraph.Sym("F")})
+}
+
+// messages passes messages along a list of edges, between nodes of the given
+// first values, and predicts [E, F].
+func (e emitter) messages(n *network, in listInputs, nodes, columns, taps, row string) string {
+	g := newEdgeList(e, in.index, nodes)
+	edge := g.project(in.features, columns, in.types, n.project)
 	for i := range n.layers {
 		nodes, edge = g.layer(fmt.Sprintf("layer%d", i), &n.layers[i], nodes, edge)
 	}
 	hidden := e.silu(e.linear(edge, "hidden", n.hidden))
 	weight, bias := e.outRows(n.out, n.Taps, n.Horizons, row, taps)
 	delta := e.Op("Gemm", []string{hidden, weight, bias}, onnxgraph.IntAttr("transB", 1))
-	e.Named(outPred, "Add", []string{e.newest(features, 1, int64(n.Context)), delta})
-	e.Output(outPred, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("E"), onnxgraph.Sym("F")})
+	return e.add(e.newest(in.features, 1, int64(n.Context)), delta)
 }
 
 // nodes is the first value of each node, from its position and its token.
@@ -80,9 +86,12 @@ func (e emitter) nodes(n *network, pos string) string {
 	if n.words == nil {
 		return x
 	}
-	token := e.Input(inTokens, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("N")})
-	words := onnxgraph.Floats("words", []int64{int64(n.Words), int64(n.Width)}, n.words)
-	return e.add(x, e.tableRows(words, token))
+	return e.add(x, e.words(n, e.Input(inTokens, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("N")})))
+}
+
+// words are the rows of the table of word positions.
+func (e emitter) words(n *network, token string) string {
+	return e.tableRows(onnxgraph.Floats("words", []int64{int64(n.Words), int64(n.Width)}, n.words), token)
 }
 
 // outRows picks the output layer's rows of one horizon for the first taps:
@@ -107,6 +116,16 @@ type edgeList struct {
 	emitter
 	source, target string // int64 [E]
 	nodes          string // number of nodes, [1]
+}
+
+// newEdgeList reads the ends of edges [2, E] between nodes [N, ·].
+func newEdgeList(e emitter, index, nodes string) *edgeList {
+	return &edgeList{
+		emitter: e,
+		source:  e.Op("Gather", []string{index, e.scalar(0)}),
+		target:  e.Op("Gather", []string{index, e.scalar(1)}),
+		nodes:   e.Op("Slice", []string{e.Op("Shape", []string{nodes}), e.axes(0), e.axes(1)}),
+	}
 }
 
 // project is the first map of the edges. Where they have fewer taps than the
@@ -144,10 +163,15 @@ func (g *edgeList) mean(values string, width int) string {
 // mlp writes WNN+: each number of an edge goes through the same layers.
 func (e emitter) mlp(w *Weights) {
 	features, _, taps, types, row := e.edgeInputs(&w.Config)
+	e.edgeOutput(e.mlpPred(w, listInputs{features: features, types: types}, taps, row))
+}
+
+// mlpPred predicts [E, F].
+func (e emitter) mlpPred(w *Weights, in listInputs, taps, row string) string {
 	shape := e.Op("Concat", []string{e.axes(0), taps, e.axes(int64(w.Context))}, onnxgraph.IntAttr("axis", 0))
-	states := e.Op("Reshape", []string{features, shape}) // [E, F, Context]
+	states := e.Op("Reshape", []string{in.features, shape}) // [E, F, Context]
 	first := w.projection().then(w.linear("edge_mlp.fc.0"))
-	rows := e.tableRows(first.table("layer0.types"), types)
+	rows := e.tableRows(first.table("layer0.types"), in.types)
 	x := e.add(e.product(states, "layer0", first.linear), e.Op("Unsqueeze", []string{rows, e.axes(1)}))
 	for i := 1; i < w.Layers-1; i++ {
 		name := fmt.Sprintf("layer%d", i)
@@ -158,6 +182,5 @@ func (e emitter) mlp(w *Weights) {
 	weight, bias := e.outRows(out, 1, w.Horizons, row, e.axes(1)) // [1, Width], [1]
 	column := e.Op("Transpose", []string{weight}, onnxgraph.IntsAttr("perm", 1, 0))
 	delta := e.Op("Squeeze", []string{e.Op("MatMul", []string{e.silu(x), column}), e.axes(2)})
-	e.Named(outPred, "Add", []string{e.newest(features, 1, int64(w.Context)), e.add(delta, bias)})
-	e.Output(outPred, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("E"), onnxgraph.Sym("F")})
+	return e.add(e.newest(in.features, 1, int64(w.Context)), e.add(delta, bias))
 }

@@ -65,19 +65,16 @@ type listInputs struct{ features, types, index string }
 // horizon's.
 func (e emitter) tiles(n *network, in tileInputs, list listInputs, x, columns, taps, row string) (tilePred, pred string) {
 	s := newScanner(e, n, in)
-	g := &edgeList{emitter: e}
-	g.source = e.Op("Gather", []string{list.index, e.scalar(0)})
-	g.target = e.Op("Gather", []string{list.index, e.scalar(1)})
-	g.nodes = e.Op("Slice", []string{e.Op("Shape", []string{x}), e.axes(0), e.axes(1)})
+	g := newEdgeList(e, list.index, x)
 	s.count(g, list.types)
-	p := n.products()
+	edge := s.base("project", n.project, columns)
 	value := list.features // of the list's edges
 	for r := range n.layers {
-		l, m := &n.layers[r], p.rounds[r]
+		l := &n.layers[r]
 		name := fmt.Sprintf("layer%d", r)
-		scaleTile, scaleList := s.edgeMap(name+".scale", m.scale, columns)
-		shiftTile, shiftList := s.edgeMap(name+".shift", m.shift, columns)
-		updateTile, updateList := s.edgeMap(name+".update", m.update, columns)
+		scaleTile, scaleList := s.then(edge, name+".scale", l.scale)
+		shiftTile, shiftList := s.then(edge, name+".shift", l.shift)
+		updateTile, updateList := s.then(edge, name+".update", l.update)
 		source := e.product(x, name+".source", l.source)
 		sum, weighted := s.sums(r, source, scaleTile)
 
@@ -95,8 +92,9 @@ func (e emitter) tiles(n *network, in tileInputs, list listInputs, x, columns, t
 		ends := e.add(e.Op("Gather", []string{from, g.source}), e.Op("Gather", []string{to, g.target}))
 		value = e.add(e.Op("MatMul", []string{value, updateList.weight}), updateList.rows(e, list.types))
 		value = e.silu(e.add(value, ends))
+		edge = s.base(name+".merge", edgeMap{linear: l.merge}, columns)
 	}
-	hiddenTile, hiddenList := s.edgeMap("hidden", p.hidden, columns)
+	hiddenTile, hiddenList := s.then(edge, "hidden", n.hidden)
 	weight, bias := e.horizonRows(n.out, n.Taps, n.Horizons, row)
 	tilePred = s.predict(hiddenTile, weight, bias)
 	h := e.silu(e.add(e.Op("MatMul", []string{value, hiddenList.weight}), hiddenList.rows(e, list.types)))
@@ -193,15 +191,54 @@ func scatterRows(e emitter, rows, index, nodes, columns string) string {
 	return e.Op("ScatterElements", []string{into, wide, rows}, onnxgraph.IntAttr("axis", 0), onnxgraph.StringAttr("reduction", "add"))
 }
 
-// edgeMap adds a map for tiles and for the list, whose edges have so many columns.
-func (s *scanner) edgeMap(name string, m edgeMap, columns string) (tile, list namedMap) {
-	matrix := s.weight(m.matrix(name+".weight"), 1)
-	if m.types == nil {
-		both := namedMap{weight: matrix, table: s.Const(m.bias(name + ".bias"))}
-		return both, both
+// base is the linear map of an edge that others follow with nothing between.
+type base struct {
+	edgeMap
+	columns       string // of the list's edges
+	weight, table string // where the precision is not float32: its matrix, and its rows by type or its one row [1, D]
+}
+
+func (s *scanner) base(name string, m edgeMap, columns string) base {
+	b := base{edgeMap: m, columns: columns}
+	if s.precision == FP32 {
+		return b
 	}
-	table := s.weight(m.table(name+".types"), 0)
-	return namedMap{s.head(matrix, s.columns), table, true}, namedMap{s.head(matrix, columns), table, true}
+	b.weight = s.weight(m.matrix(name+".weight"), 1)
+	if m.types != nil {
+		b.table = s.weight(m.table(name+".types"), 0)
+	} else {
+		b.table = s.Op("Unsqueeze", []string{s.Const(m.bias(name + ".bias")), s.axes(0)})
+	}
+	return b
+}
+
+// then is l after a map, for tiles and for the list. In float32 the product is
+// made beforehand. With fewer bits the factors are stored and multiplied in the
+// model: rounding their product would cost three times as much accuracy, because
+// its terms cancel.
+func (s *scanner) then(b base, name string, l linear) (tile, list namedMap) {
+	var matrix, table string
+	typed := b.types != nil
+	if s.precision == FP32 {
+		m := b.edgeMap.then(l)
+		matrix = s.Const(m.matrix(name + ".weight"))
+		if typed {
+			table = s.Const(m.table(name + ".types"))
+		} else {
+			table = s.Const(m.bias(name + ".bias"))
+		}
+	} else {
+		second := s.weight(l.matrix(name+".weight"), 1)
+		matrix = s.Op("MatMul", []string{b.weight, second})
+		table = s.Op("Gemm", []string{b.table, second, s.Const(l.bias(name + ".bias"))})
+		if !typed {
+			table = s.Op("Squeeze", []string{table, s.axes(0)})
+		}
+	}
+	if !typed {
+		return namedMap{matrix, table, false}, namedMap{matrix, table, false}
+	}
+	return namedMap{s.head(matrix, s.columns), table, true}, namedMap{s.head(matrix, b.columns), table, true}
 }
 
 // average is the mean of a map over the edges that enter each node, from the sums

@@ -9,72 +9,6 @@ import (
 	"ninox/runtime/runtimetest"
 )
 
-// tiled cuts the pieces of a plan that are dense into tiles of side by side
-// nodes, and leaves the others in a list.
-type tiled struct {
-	side                   int
-	columns                int
-	types, sources, target []int64
-	features               []float32
-	edge                   [][]int // number of the edge of each cell, -1 where there is none
-	list                   []int   // numbers of the other edges
-}
-
-func newTiled(p *plan, index []int64, features []float32, columns, side int) *tiled {
-	t := &tiled{side: side, columns: columns}
-	number := 0
-	for i := range p.pieces {
-		x := &p.pieces[i]
-		first := number
-		number += x.edges()
-		if x.diagonal || x.source.Count < 2 || x.target.Count < 2 {
-			for e := first; e < number; e++ {
-				t.list = append(t.list, e)
-			}
-			continue
-		}
-		for s0 := 0; s0 < x.source.Count; s0 += side {
-			for t0 := 0; t0 < x.target.Count; t0 += side {
-				t.add(x, first, s0, t0, features)
-			}
-		}
-	}
-	return t
-}
-
-func (t *tiled) add(x *piece, first, s0, t0 int, features []float32) {
-	t.types = append(t.types, int64(x.kind))
-	cells := make([]int, 0, t.side*t.side)
-	block := make([]float32, t.side*t.side*t.columns)
-	for _, end := range []struct {
-		out   *[]int64
-		first int
-		count int
-		node  func(int) int
-	}{{&t.sources, s0, x.source.Count, x.source.Node}, {&t.target, t0, x.target.Count, x.target.Node}} {
-		for i := end.first; i < end.first+t.side; i++ {
-			n := -1
-			if i < end.count {
-				n = end.node(i)
-			}
-			*end.out = append(*end.out, int64(n))
-		}
-	}
-	for i := s0; i < s0+t.side; i++ {
-		for j := t0; j < t0+t.side; j++ {
-			if i >= x.source.Count || j >= x.target.Count {
-				cells = append(cells, -1)
-				continue
-			}
-			e := first + i*x.target.Count + j
-			copy(block[len(cells)*t.columns:], features[e*t.columns:(e+1)*t.columns])
-			cells = append(cells, e)
-		}
-	}
-	t.edge = append(t.edge, cells)
-	t.features = append(t.features, block...)
-}
-
 // The tiles form as one model gives the numbers of the edges form, with full
 // tiles and others, whatever their size and whatever is listed instead.
 func TestTilesFormAgrees(t *testing.T) {
@@ -112,7 +46,7 @@ func TestTilesFormAgrees(t *testing.T) {
 			t.Cleanup(s.Close)
 			return s
 		}
-		edges, tiles := session(ExportOptions{}), session(ExportOptions{Form: FormTiles})
+		edges, tiled := session(ExportOptions{}), session(ExportOptions{Form: FormTiles})
 		common := func(in values, err *error) {
 			in.floats(err, inPositions, pos, g.Nodes, 8)
 			in.ints(err, inHorizon, []int64{5})
@@ -134,13 +68,20 @@ func TestTilesFormAgrees(t *testing.T) {
 			t.Fatal(err, runErr)
 		}
 		in.close()
-		for _, side := range []int{3, 64} {
-			c := newTiled(p, index, features, columns, side)
+		for _, side := range []int{16, 64} {
+			c := newTiling(p, side)
+			tiles := len(c.kinds)
+			cells := make([]float32, len(c.cells)*columns)
+			for i, e := range c.cells {
+				if e >= 0 {
+					copy(cells[i*columns:], features[e*columns:(e+1)*columns])
+				}
+			}
 			in := values{}
-			in.floats(&err, inTileFeatures, c.features, len(c.edge), side, side, columns)
-			in.ints(&err, inTileTypes, c.types, len(c.edge))
-			in.ints(&err, inTileSources, c.sources, len(c.edge), side)
-			in.ints(&err, inTileTargets, c.target, len(c.edge), side)
+			in.floats(&err, inTileFeatures, cells, tiles, side, side, columns)
+			in.ints(&err, inTileTypes, c.kinds, tiles)
+			in.ints(&err, inTileSources, c.sources, tiles, side)
+			in.ints(&err, inTileTargets, c.targets, tiles, side)
 			listed := make([]int64, 2*len(c.list))
 			var kinds []int64
 			var rest []float32
@@ -153,7 +94,7 @@ func TestTilesFormAgrees(t *testing.T) {
 			in.ints(&err, inTypes, kinds, len(c.list))
 			in.floats(&err, inFeatures, rest, len(c.list), columns)
 			common(in, &err)
-			got, runErr := run(t.Context(), tiles, in)
+			got, runErr := run(t.Context(), tiled, in)
 			if err != nil || runErr != nil {
 				t.Fatalf("%s: %v %v", v.name, err, runErr)
 			}
@@ -165,11 +106,9 @@ func TestTilesFormAgrees(t *testing.T) {
 			for i, e := range c.list {
 				take(e, got[outPred], i)
 			}
-			for b, cells := range c.edge {
-				for i, e := range cells {
-					if e >= 0 {
-						take(e, got[outTilePred], b*side*side+i)
-					}
+			for i, e := range c.cells {
+				if e >= 0 {
+					take(e, got[outTilePred], i)
 				}
 			}
 			if d := distance(pred, want[outPred]); !(d < 2e-5) {

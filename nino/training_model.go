@@ -164,10 +164,7 @@ func (t *trainable) messages(edge, rows string) string {
 	w := t.w
 	index := t.Input(inEdges, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Known(2), onnxgraph.Sym("E")})
 	pos := t.Input(inPositions, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("N"), onnxgraph.Known(int64(w.Positions))})
-	g := &edgeList{emitter: t.emitter}
-	g.source = t.Op("Gather", []string{index, t.scalar(0)})
-	g.target = t.Op("Gather", []string{index, t.scalar(1)})
-	g.nodes = t.Op("Slice", []string{t.Op("Shape", []string{pos}), t.axes(0), t.axes(1)})
+	g := newEdgeList(t.emitter, index, pos)
 	x := t.layer(pos, "node_proj.fc.0")
 	if w.Words > 0 {
 		token := t.Input(inTokens, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("N")})

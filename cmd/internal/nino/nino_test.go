@@ -65,8 +65,11 @@ func TestFlags(t *testing.T) {
 	testFlags(t, newExport, []string{"-o", "f", "--weights", "w"}, map[string]flagTest[exportOptions]{
 		"out":       {"x", func(o exportOptions) any { return o.Out }, "x"},
 		"weights":   {"v", func(o exportOptions) any { return o.Weights }, "v"},
-		"form":      {"tiles", func(o exportOptions) any { return o.Form }, formTiles},
-		"precision": {"fp32", func(o exportOptions) any { return o.Precision }, "fp32"},
+		"form":      {"tiles", func(o exportOptions) any { return o.Form }, "tiles"},
+		"precision": {"int8", func(o exportOptions) any { return o.Precision }, "int8"},
+		"model":     {"m", func(o exportOptions) any { return o.Model }, "m"},
+		"licence":   {"MIT", func(o exportOptions) any { return o.Licence }, "MIT"},
+		"card":      {"c", func(o exportOptions) any { return o.Card }, "c"},
 		"opset":     {"21", func(o exportOptions) any { return o.Opset }, int64(21)},
 		"overwrite": {"true", func(o exportOptions) any { return o.Overwrite }, true},
 	})
@@ -105,6 +108,8 @@ func TestUsage(t *testing.T) {
 	add("import", err, "-o W.safetensors is missing")
 	_, err = parse(t, newExport, "--form", "dots", "--precision", "fp8", "--opset", "9")
 	add("export", err, "-o F.onnx", "--weights W is missing", "nino import", `--form "dots"`, `--precision "fp8"`, "--opset 9: expected 16 to")
+	_, err = parse(t, newExport, "--form", "reference", "--opset", "18", "--weights", "w", "-o", "w.onnx")
+	add("reference", err, `--opset is for ONNX models`, `-o w.onnx: the form "reference"`)
 	_, err = parse(t, newStep, "--method", "guess", "--compat", "me", "--states", "a", "b")
 	add("step", err, "--model", "--states: 2 files, expected 5", "--k 0", "-o OUT", `--method "guess"`, `--compat "me"`, "--weights W is missing")
 	_, err = parse(t, newStep, "stray")
@@ -161,23 +166,92 @@ func TestImportInfoExport(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, "n.onnx")
-	if err := runExport(t.Context(), text, exportOptions{Out: file, Weights: w, Form: formEdges, Opset: 20}); err != nil {
+	if err := runExport(t.Context(), text, exportOptions{Out: file, Weights: w, Form: "edges", Opset: 20}); err != nil {
 		t.Fatal(err)
 	}
 	if m, err := onnxgraph.ReadFile(file); err != nil || m.OpsetVersion("") != 20 {
 		t.Errorf("exported model: %v", err)
 	}
-	tiles := exportOptions{Out: filepath.Join(dir, "tiles"), Weights: w, Form: formTiles, Opset: 18}
+	tiles := exportOptions{Out: filepath.Join(dir, "tiles.onnx"), Weights: w, Form: "tiles", Opset: 18}
 	if err := runExport(t.Context(), text, tiles); err == nil || !strings.Contains(err.Error(), `variant "gnn"`) {
 		t.Errorf("tiles of the MLP: %v", err)
 	}
-	tiles.Weights = testenv.Shared(t, "fixtures/weights/nino_no_posw.pt")
-	if err := runExport(t.Context(), text, tiles); err != nil {
+}
+
+// An exported model describes itself, in every form and precision, and fewer
+// bits make a smaller file.
+func TestExportMetadata(t *testing.T) {
+	weights := testenv.Shared(t, "fixtures/weights/nino_no_posw.pt")
+	model := testenv.Shared(t, "fixtures/nino/a_fm16/model.onnx")
+	dir := t.TempDir()
+	card := filepath.Join(dir, "card.md")
+	if err := os.WriteFile(card, []byte("Trained on nothing."), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"nodes0", "pass0", "diagonal", "nodes1", "pass1", "nodes2", "predict"} {
-		if _, err := onnxgraph.ReadFile(filepath.Join(tiles.Out, name+".onnx")); err != nil {
-			t.Error(err)
+	for _, form := range []string{"edges", "tiles"} {
+		size := int64(math.MaxInt64)
+		for _, precision := range []string{"fp32", "bf16", "int8"} {
+			a, out, _ := testApp(true)
+			o := exportOptions{Out: filepath.Join(dir, form+precision), Weights: weights, Form: form, Precision: precision, Opset: 17, Card: card, Licence: "MIT"}
+			if err := runExport(t.Context(), a, o); err != nil {
+				t.Fatal(err)
+			}
+			var r Exported
+			if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+				t.Fatal(err)
+			}
+			if r.Bytes >= size || r.Precision != precision || r.Form != form || r.Opset != 17 {
+				t.Errorf("%+v after %d bytes", r, size)
+			}
+			size = r.Bytes
+			m, err := onnxgraph.ReadFile(o.Out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for key, want := range map[string]string{
+				"": `"horizons":40`, ".form": form, ".precision": precision, ".licence": "MIT", ".card": "Trained on nothing.",
+				".scaling": "1e-6", ".schedule": "period = 1000", ".features": "f*context+t", ".edge_types": `"self-loop":13`, ".positions": "Laplacian", ".horizons": "1 to 40",
+			} {
+				if got, _ := m.Meta("ninox.nino" + key); !strings.Contains(got, want) {
+					t.Errorf("%s, %s: metadata %q is %q, expected %q in it", form, precision, "ninox.nino"+key, got, want)
+				}
+			}
+		}
+		a, _, _ := testApp(false)
+		o := exportOptions{Out: filepath.Join(dir, form+"step"), Weights: weights, Form: form, Precision: "fp32", Opset: 18, Model: model}
+		if err := runExport(t.Context(), a, o); err != nil {
+			t.Fatal(err)
+		}
+		m, err := onnxgraph.ReadFile(o.Out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(m.Graph.Inputs) != 9 || m.Graph.Outputs[7].Name != m.Graph.Inputs[7].Name+".next" {
+			t.Errorf("%s: a step model with inputs %v", form, m.Graph.Inputs)
+		}
+	}
+}
+
+// The reference gets its weights back.
+func TestExportReference(t *testing.T) {
+	dir := t.TempDir()
+	from := testenv.Shared(t, "fixtures/weights/nino_mlp_h32.pt")
+	want, err := nino.Import(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"w.pt", "w.safetensors"} {
+		a, _, _ := testApp(false)
+		o := exportOptions{Out: filepath.Join(dir, name), Weights: from, Form: formReference}
+		if err := runExport(t.Context(), a, o); err != nil {
+			t.Fatal(err)
+		}
+		got, err := nino.Import(o.Out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s differs from what it was made of", name)
 		}
 	}
 }
