@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"training/autodiff":              {"onnxgraph", "onnxgraph/op", "onnxgraph/infer", "onnxgraph/rewrite"},
 	"training/data":                  {"onnxgraph", "onnxgraph/weights"},
 	"training/plot":                  {},
+	"training/bench":                 {"onnxgraph", "training", "training/plot"},
 	"training/data/internal/...":     {"training/data"},
 	"nino":                           {"neuralgraph", "runtime", "onnxgraph", "onnxgraph/weights"},
 	"nino/meta":                      {"nino", "neuralgraph", "onnxgraph/...", "runtime", "training", "training/data", "models"},

@@ -137,14 +137,19 @@ func (j *Job) fitBatch() error {
 	return nil
 }
 
+// Metric is what a target is about where it does not say: accuracy of a
+// classification, else the loss.
+func (j *Job) Metric() string {
+	if j.Split.Vocabulary == 0 && (j.Artifacts.LossKind == training.CrossEntropy || j.Split.Classes > 0) {
+		return training.MetricAccuracy
+	}
+	return training.MetricLoss
+}
+
 // goal is the target: the one asked for, or that of the task on its own data.
 func (j *Job) goal() (*training.Target, error) {
-	metric := training.MetricLoss
-	if j.Split.Vocabulary == 0 && (j.Artifacts.LossKind == training.CrossEntropy || j.Split.Classes > 0) {
-		metric = training.MetricAccuracy
-	}
 	if j.Target != "" {
-		return parseTarget(j.Target, metric)
+		return parseTarget(j.Target, j.Metric())
 	}
 	if t := j.Source.Task; t != nil && t.Target > 0 && j.Split.Name == t.Data {
 		return &training.Target{Metric: t.Metric, Value: t.Target}, nil

@@ -15,6 +15,7 @@ import (
 	"ninox/cmd/internal/accelerate"
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/artifacts"
+	"ninox/cmd/internal/bench"
 	"ninox/cmd/internal/check"
 	"ninox/cmd/internal/convert"
 	"ninox/cmd/internal/data"
@@ -78,7 +79,7 @@ fails, 130 interrupted with a valid checkpoint written.`,
 		return app.Usagef("%w (see '%s --help')", err, c.CommandPath())
 	})
 	cmd.AddCommand(
-		accelerate.NewCommand(a), artifacts.NewCommand(a), check.NewCommand(a), convert.NewCommand(a), data.NewCommand(a), graph.NewCommand(a),
+		accelerate.NewCommand(a), artifacts.NewCommand(a), bench.NewCommand(a), check.NewCommand(a), convert.NewCommand(a), data.NewCommand(a), graph.NewCommand(a),
 		meta.NewCommand(a), nino.NewCommand(a), runtime.NewCommand(a), text.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a), weights.NewCommand(a),
 	)
 	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.Check(c) }

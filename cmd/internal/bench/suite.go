@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// suite is a named choice of tasks, methods and sizes.
+type suite struct {
+	tasks   []suiteTask
+	methods []string // those that need weights are left out without
+}
+
+type suiteTask struct {
+	source string
+	data   []string // specs to try in order; "" is the task's own data
+	steps  int      // 0: those of the task
+	period int
+}
+
+// suites by name. The small one gives every task the steps that leave it about
+// the same share of 15 minutes on two cores.
+func suites() map[string]suite {
+	text := proseSpec()
+	return map[string]suite{
+		"small": {
+			tasks: []suiteTask{
+				{source: "fm-16", data: []string{"", "embedded"}, steps: 2000, period: 200},
+				{source: "c10-16", data: []string{"", "cifar10-jpeg"}, steps: 1500, period: 150},
+				{source: "fm-32", data: []string{"", "embedded"}, steps: 1000, period: 100},
+				{source: "bytes-3-64", data: []string{text}, steps: 500, period: 50},
+			},
+			methods: []string{"none", "linefit", "wnn+", "nino"},
+		},
+		"full": {
+			tasks: []suiteTask{
+				{source: "fm-16", data: []string{"", "embedded"}, period: 1000},
+				{source: "c10-16", data: []string{"", "cifar10-jpeg"}, period: 1000},
+				{source: "fm-32", data: []string{"", "embedded"}, period: 1000},
+				{source: "c10-32", data: []string{"", "cifar10-jpeg"}, period: 1000},
+				{source: "c100-32", data: []string{""}, period: 1000},
+				{source: "prose-3-24", data: []string{text}, period: 500},
+				{source: "bytes-3-64", data: []string{text}, period: 500},
+			},
+			methods: []string{"none", "linefit", "linefit+", "wnn", "wnn+", "nino-naive", "nino", "none:schedule=cosine", "nino:schedule=cosine", "none:schedule=wsd", "nino:schedule=wsd", "muon"},
+		},
+	}
+}
+
+func suiteNames() []string { return []string{"small", "full"} }
+
+// proseSpec is the text in $NINOX_DATA/text, "" where there is none.
+func proseSpec() string {
+	root := os.Getenv("NINOX_DATA")
+	pattern := filepath.Join(root, "text", "*.txt*")
+	if found, err := filepath.Glob(pattern); root == "" || err != nil || len(found) == 0 {
+		return ""
+	}
+	return "text:" + pattern
+}
