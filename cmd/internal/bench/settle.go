@@ -156,10 +156,11 @@ func (o *options) settleTasks(ctx context.Context, a *app.App, p *bench.Protocol
 			specs = []string{d}
 		}
 		settled, err := o.firstThatFits(ctx, a, task, specs, p)
+		var usage *app.UsageError
 		switch {
 		case err == nil:
 			p.Tasks = append(p.Tasks, settled)
-		case optional && o.Steps == 0:
+		case optional && !errors.As(err, &usage):
 			p.LeftOut = append(p.LeftOut, fmt.Sprintf("%s: %v", name, err))
 		default:
 			errs = append(errs, fmt.Errorf("task %s: %w", name, err))
