@@ -14,6 +14,7 @@ import (
 // Names of the further inputs of the training model and of its output.
 const (
 	inWeight     = "weight"   // of each error
+	inHorizons   = "horizons" // those to predict, 1 to Config.Horizons
 	outForecast  = "forecast" // weighted
 	inTarget     = "target"   // weighted, the labels of training
 	initialScale = 0.02       // standard deviation of initial weights, as in the reference
@@ -73,11 +74,12 @@ func (c *Config) Trained() []string {
 
 // TrainingModel is the network as a model whose weights can be trained: the
 // tensors are initializers under their own names, nothing is multiplied out,
-// and all horizons are predicted at once. Inputs are those of EdgesModel
-// without k, of a disjoint union of graphs whose edges have F taps, 1 to Taps,
-// and weight float [E, F·Horizons]; the output forecast float [E, F·Horizons]
-// is weight·(newest scaled state + prediction), number f·Horizons + (k−1). The
-// mean absolute difference from equally weighted targets is the paper's loss.
+// and several horizons are predicted at once. Inputs are those of EdgesModel,
+// of a disjoint union of graphs whose edges have F taps, 1 to Taps, with
+// horizons int64 [H] in place of k, and weight float [E, F·H]; the output
+// forecast float [E, F·H] is weight·(newest scaled state + prediction), number
+// f·H + i for horizons[i]. The mean absolute difference from equally weighted
+// targets is the paper's loss.
 func TrainingModel(w *Weights, opset int64) (*onnxgraph.Model, error) {
 	if opset < MinOpset || opset > MaxOpset {
 		return nil, fmt.Errorf("training model: opset %d, expected %d to %d", opset, MinOpset, MaxOpset)
@@ -126,6 +128,8 @@ func (t *trainable) emit() {
 	edges := onnxgraph.Sym("E")
 	types := t.Input(inTypes, onnxgraph.Int64, onnxgraph.Shape{edges})
 	features := t.Input(inFeatures, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Sym("columns")})
+	horizons := t.Input(inHorizons, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Sym("H")})
+	count, row := t.Op("Shape", []string{horizons}), t.Op("Sub", []string{horizons, t.axes(1)})
 	columns := t.Op("Slice", []string{t.Op("Shape", []string{features}), t.axes(1), t.axes(2)})
 	// The taps that the edges have need the first columns of the projection and
 	// the first rows of the output alone.
@@ -134,33 +138,32 @@ func (t *trainable) emit() {
 	edge := t.add(t.affine(features, project, "edge_proj.fc.0.bias"), embedded)
 	var out string
 	if w.Variant == VariantMLP {
-		out = t.mlp(edge)
+		out = t.mlp(edge, row)
 	} else {
-		taps := t.Op("Div", []string{columns, t.axes(int64(w.Context))})
-		out = t.messages(edge, t.Op("Mul", []string{taps, t.axes(int64(w.Horizons))}))
+		out = t.messages(edge, t.Op("Div", []string{columns, t.axes(int64(w.Context))}), row)
 	}
 	// Newest state of each tap, repeated for each horizon, + prediction.
 	newest := t.Op("Unsqueeze", []string{t.newest(features, 1, int64(w.Context)), t.axes(2)})
-	byTap := t.Op("Reshape", []string{out, t.axes(0, -1, int64(w.Horizons))})
+	byTap := t.Op("Reshape", []string{out, t.Op("Concat", []string{t.axes(0, -1), count}, onnxgraph.IntAttr("axis", 0))})
 	forecast := t.Op("Flatten", []string{t.add(newest, byTap)}, onnxgraph.IntAttr("axis", 1))
 	weight := t.Input(inWeight, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Sym("outputs")})
 	t.Named(outForecast, "Mul", []string{forecast, weight})
 	t.Output(outForecast, onnxgraph.Float, onnxgraph.Shape{edges, onnxgraph.Sym("outputs")})
 }
 
-func (t *trainable) mlp(x string) string {
-	for i := range t.w.Layers {
-		if i > 0 {
-			x = t.silu(x)
-		}
-		x = t.layer(x, fmt.Sprintf("edge_mlp.fc.%d", 2*i))
+// mlp is WNN+, its last layer reduced to the wanted rows.
+func (t *trainable) mlp(x, row string) string {
+	for i := range t.w.Layers - 1 {
+		x = t.silu(t.layer(x, fmt.Sprintf("edge_mlp.fc.%d", 2*i)))
 	}
-	return x
+	last := fmt.Sprintf("edge_mlp.fc.%d", 2*(t.w.Layers-1))
+	return t.affine(x, t.Op("Gather", []string{last + ".weight", row}), t.Op("Gather", []string{last + ".bias", row}))
 }
 
 // messages are the rounds of message passing without the last, which reaches
-// no edge, and the output layers, of which so many rows are wanted.
-func (t *trainable) messages(edge, rows string) string {
+// no edge, and the output layers, reduced to so many taps and the wanted rows
+// of each.
+func (t *trainable) messages(edge, taps, row string) string {
 	w := t.w
 	index := t.Input(inEdges, onnxgraph.Int64, onnxgraph.Shape{onnxgraph.Known(2), onnxgraph.Sym("E")})
 	pos := t.Input(inPositions, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("N"), onnxgraph.Known(int64(w.Positions))})
@@ -191,7 +194,14 @@ func (t *trainable) messages(edge, rows string) string {
 		edge = t.layer(t.silu(t.add(t.layer(edge, update+"lin_e"), ends)), update+"lin1")
 	}
 	hidden := t.silu(t.layer(edge, "edge_out.fc.0"))
-	return t.affine(hidden, t.head("edge_out.fc.2.weight", rows), t.head("edge_out.fc.2.bias", rows))
+	rows := t.Op("Mul", []string{taps, t.axes(int64(w.Horizons))})
+	// wanted takes the same rows of each tap's Horizons.
+	wanted := func(name string, tail ...int64) string {
+		byTap := t.Op("Reshape", []string{t.head(name, rows), t.axes(append([]int64{-1, int64(w.Horizons)}, tail...)...)})
+		picked := t.Op("Gather", []string{byTap, row}, onnxgraph.IntAttr("axis", 1))
+		return t.Op("Reshape", []string{picked, t.axes(append([]int64{-1}, tail...)...)})
+	}
+	return t.affine(hidden, wanted("edge_out.fc.2.weight", int64(w.Width)), wanted("edge_out.fc.2.bias"))
 }
 
 // Example is one window of a trajectory as an example for training: a graph,
@@ -203,8 +213,8 @@ type Example struct {
 	Types        []int64   // [Edges]
 	Features     []float32 // [Edges, F·Context]
 	Positions    []float32 // [Nodes, Positions]; nil for the MLP
-	Target       []float32 // [Edges, F·Horizons], 0 where Valid is not
-	Valid        []bool    // [Edges, F·Horizons]
+	Target       []float32 // [Edges, F·H] for H horizons, 0 where Valid is not
+	Valid        []bool    // [Edges, F·H]
 	ValidCount   int
 }
 
@@ -275,8 +285,8 @@ func (x *Examples) Taps() int { return x.plan.widest }
 func (x *Examples) Edges() int { return x.plan.edges }
 
 // Example makes an example of Context states, oldest first, and of what came
-// after the newest: future[k-1] is k intervals later, nil where the trajectory
-// had ended. Edges get so many taps, at least Taps(). A target that is not
+// after the newest: future[i] at the horizon number i of those that are
+// predicted, nil where the trajectory had ended. Edges get so many taps, at least Taps(). A target that is not
 // finite, or further than limit deviations from 0, is left out, so that a
 // trajectory that diverges cannot spoil the training.
 func (x *Examples) Example(states, future []*weights.Set, taps int, limit float64) (*Example, error) {
@@ -295,7 +305,7 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 	if err != nil {
 		return nil, err
 	}
-	columns, outputs := taps*c.Context, taps*c.Horizons
+	columns, outputs := taps*c.Context, taps*len(future)
 	ex := &Example{
 		Nodes: x.plan.nodes, Edges: x.plan.edges, Taps: taps, Index: x.index, Types: x.types, Positions: x.positions,
 		Features: make([]float32, x.plan.edges*columns), Target: make([]float32, x.plan.edges*outputs), Valid: make([]bool, x.plan.edges*outputs),
@@ -317,7 +327,7 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 				if math.IsNaN(v) || math.Abs(v) > limit {
 					continue
 				}
-				n := e*outputs + f*c.Horizons + k
+				n := e*outputs + f*len(future) + k
 				ex.Target[n], ex.Valid[n] = float32(v), true
 				ex.ValidCount++
 			}
@@ -326,7 +336,7 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 	return ex, nil
 }
 
-// ahead is the future by parameter and horizon.
+// ahead is the future by parameter and number.
 func (x *Examples) ahead(future []*weights.Set) ([][][]float32, error) {
 	out := make([][][]float32, len(x.plan.parameters))
 	for n, name := range x.plan.parameters {
@@ -337,10 +347,10 @@ func (x *Examples) ahead(future []*weights.Set) ([][][]float32, error) {
 			}
 			v, err := s.Floats(name)
 			if err != nil {
-				return nil, fmt.Errorf("example: %d intervals ahead: %w", k+1, err)
+				return nil, fmt.Errorf("example: state %d to come: %w", k+1, err)
 			}
 			if err := x.plan.check(n, len(v)); err != nil {
-				return nil, fmt.Errorf("example: %d intervals ahead: parameter %q: %w", k+1, name, err)
+				return nil, fmt.Errorf("example: state %d to come: parameter %q: %w", k+1, name, err)
 			}
 			out[n][k] = v
 		}

@@ -117,7 +117,7 @@ func (w *windows) evaluate(ctx context.Context, engine *ort.Engine, net *nino.We
 			if ex.ValidCount == 0 {
 				continue
 			}
-			forecast, err := w.forecast(ctx, session, ex)
+			forecast, err := w.forecast(ctx, session, ex, o.Horizons)
 			if err != nil {
 				return nil, err
 			}
@@ -129,15 +129,15 @@ func (w *windows) evaluate(ctx context.Context, engine *ort.Engine, net *nino.We
 	return f, nil
 }
 
-// forecast runs the network on one example: [Edges, F·Horizons].
-func (w *windows) forecast(ctx context.Context, s *ort.Session, ex *nino.Example) ([]float32, error) {
-	in, err := w.batch([]*nino.Example{ex})
+// forecast runs the network on one example: [Edges, F·H].
+func (w *windows) forecast(ctx context.Context, s *ort.Session, ex *nino.Example, horizons []int) ([]float32, error) {
+	in, err := w.batch(draws{[]*nino.Example{ex}, horizons})
 	defer closeAll(in)
 	if err != nil {
 		return nil, err
 	}
 	delete(in, "target")
-	ones, err := ort.FloatValue([]int64{int64(ex.Edges), int64(ex.Taps * w.config.Horizons)}, slices.Repeat([]float32{1}, len(ex.Target)))
+	ones, err := ort.FloatValue([]int64{int64(ex.Edges), int64(ex.Taps * len(horizons))}, slices.Repeat([]float32{1}, len(ex.Target)))
 	if err != nil {
 		return nil, err
 	}
@@ -166,12 +166,12 @@ type forecastSum struct {
 }
 
 func (s forecastSums) add(c nino.Config, ex *nino.Example, forecast []float32, horizons []int) {
-	outputs := ex.Taps * c.Horizons
+	outputs := ex.Taps * len(horizons)
 	for e := range ex.Edges {
 		for f := range ex.Taps {
 			states := ex.Features[e*ex.Taps*c.Context+f*c.Context:][:c.Context]
-			for _, k := range horizons {
-				n := e*outputs + f*c.Horizons + k - 1
+			for h, k := range horizons {
+				n := e*outputs + f*len(horizons) + h
 				if !ex.Valid[n] {
 					continue
 				}

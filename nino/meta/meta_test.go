@@ -186,7 +186,7 @@ func TestPlanGrows(t *testing.T) {
 
 func smallTraining(dir string, iterations int) TrainOptions {
 	return TrainOptions{
-		Dir: dir, Width: 32, LR: 1e-2, Iterations: iterations, Runs: 2, Windows: 1, Spacing: []int{2}, Seed: 1,
+		Dir: dir, Width: 32, LR: 1e-2, Iterations: iterations, Runs: 2, Windows: 1, Spacing: []int{2}, Horizons: 40, Seed: 1,
 		ValidateEvery: 50, CheckpointEvery: 10, EMA: 0.9,
 	}
 }

@@ -77,9 +77,9 @@ func (r *run) stride(spacing int) (int, error) {
 	return spacing / r.Every(), nil
 }
 
-// window is the example that starts at state first, its states stride apart.
-// Only the horizons in wanted get targets; nil means all.
-func (w *windows) window(r *run, first, stride, taps int, wanted []int) (*nino.Example, error) {
+// window is the example that starts at state first, its states stride apart,
+// with targets at the given horizons.
+func (w *windows) window(r *run, first, stride, taps int, horizons []int) (*nino.Example, error) {
 	states := make([]*weights.Set, w.config.Context)
 	var err error
 	for i := range states {
@@ -87,23 +87,12 @@ func (w *windows) window(r *run, first, stride, taps int, wanted []int) (*nino.E
 			return nil, err
 		}
 	}
-	future := make([]*weights.Set, w.config.Horizons)
-	read := func(k int) error {
+	future := make([]*weights.Set, len(horizons))
+	for n, k := range horizons {
 		if i := first + (w.config.Context-1+k)*stride; i < r.States() {
-			future[k-1], err = r.State(i)
-		}
-		return err
-	}
-	if wanted == nil {
-		for k := range future {
-			if err := read(k + 1); err != nil {
+			if future[n], err = r.State(i); err != nil {
 				return nil, err
 			}
-		}
-	}
-	for _, k := range wanted {
-		if err := read(k); err != nil {
-			return nil, err
 		}
 	}
 	return r.examples.Example(states, future, taps, outlier)
@@ -115,16 +104,35 @@ func (w *windows) starts(r *run, stride int) int { return r.States() - w.config.
 
 // sampling says what a batch of windows is made of.
 type sampling struct {
-	seed    uint64
-	runs    int   // runs of a batch
-	windows int   // windows of each
-	spacing []int // steps between the states of a window, one is drawn for each
+	seed     uint64
+	runs     int   // runs of a batch
+	windows  int   // windows of each
+	spacing  []int // steps between the states of a window, one is drawn for each
+	horizons int   // that a batch is trained on
+}
+
+// spread draws n of the horizons 1 to last, one of each n-th part, so that every
+// batch sees near and far ones and all are drawn equally often in the long run.
+func spread(rng *rand.Rand, n, last int) []int {
+	shift := rng.Float64()
+	out := make([]int, n)
+	for i := range out {
+		out[i] = 1 + int((float64(i)+shift)*float64(last)/float64(n))
+	}
+	return out
+}
+
+// draws is a batch of examples and the horizons of their targets.
+type draws struct {
+	examples []*nino.Example
+	horizons []int
 }
 
 // sample draws the examples of one iteration. Runs of a batch have kernels of
 // one kind: edges of one tap beside edges of nine would waste most of the work.
-func (w *windows) sample(s sampling, iteration int) ([]*nino.Example, error) {
+func (w *windows) sample(s sampling, iteration int) (draws, error) {
 	rng := rand.New(rand.NewPCG(s.seed, uint64(iteration)))
+	out := draws{horizons: spread(rand.New(rand.NewPCG(^s.seed, uint64(iteration))), s.horizons, w.config.Horizons)}
 	first := w.runs[rng.IntN(len(w.runs))]
 	var alike []*run
 	for _, r := range w.runs {
@@ -132,7 +140,6 @@ func (w *windows) sample(s sampling, iteration int) ([]*nino.Example, error) {
 			alike = append(alike, r)
 		}
 	}
-	var out []*nino.Example
 	for i := range s.runs {
 		r := first
 		if i > 0 {
@@ -141,18 +148,18 @@ func (w *windows) sample(s sampling, iteration int) ([]*nino.Example, error) {
 		for range s.windows {
 			stride, err := r.stride(draw(rng, s.spacing))
 			if err != nil {
-				return nil, err
+				return out, err
 			}
 			starts := w.starts(r, stride)
 			if starts < 1 {
-				return nil, fmt.Errorf("run %s: %d states are too few for windows of %d, %d apart", r.ID, r.States(), w.config.Context, stride)
+				return out, fmt.Errorf("run %s: %d states are too few for windows of %d, %d apart", r.ID, r.States(), w.config.Context, stride)
 			}
-			ex, err := w.window(r, rng.IntN(starts), stride, r.examples.Taps(), nil)
+			ex, err := w.window(r, rng.IntN(starts), stride, r.examples.Taps(), out.horizons)
 			if err != nil {
-				return nil, err
+				return out, err
 			}
 			flip(rng, ex, w.config.Positions)
-			out = append(out, ex)
+			out.examples = append(out.examples, ex)
 		}
 	}
 	return out, nil
@@ -177,8 +184,8 @@ func flip(rng *rand.Rand, ex *nino.Example, positions int) {
 // batch is the disjoint union of the examples as inputs of the training model.
 // Every example counts alike, whatever its number of parameters: the mean of
 // the weighted errors is the mean over examples of their mean error.
-func (w *windows) batch(examples []*nino.Example) (map[string]*ort.Value, error) {
-	c, taps := w.config, examples[0].Taps
+func (w *windows) batch(d draws) (map[string]*ort.Value, error) {
+	c, examples, taps := w.config, d.examples, d.examples[0].Taps
 	nodes, edges, counted := 0, 0, 0
 	for _, ex := range examples {
 		if ex.Taps != taps {
@@ -192,7 +199,7 @@ func (w *windows) batch(examples []*nino.Example) (map[string]*ort.Value, error)
 	if counted == 0 {
 		return nil, errNoTargets
 	}
-	outputs := taps * c.Horizons
+	outputs := taps * len(d.horizons)
 	index, types := make([]int64, 2*edges), make([]int64, 0, edges)
 	features, positions := make([]float32, 0, edges*taps*c.Context), make([]float32, 0, nodes*c.Positions)
 	target, weight := make([]float32, 0, edges*outputs), make([]float32, edges*outputs)
@@ -214,6 +221,11 @@ func (w *windows) batch(examples []*nino.Example) (map[string]*ort.Value, error)
 		target[i] *= x
 	}
 	b := batchValues{}
+	horizons := make([]int64, len(d.horizons))
+	for i, k := range d.horizons {
+		horizons[i] = int64(k)
+	}
+	b.ints("horizons", horizons, len(horizons))
 	b.floats("edge_attr", features, edges, taps*c.Context)
 	b.ints("edge_type", types, edges)
 	b.floats("weight", weight, edges, outputs)
@@ -280,9 +292,9 @@ func (w *windows) ahead(ctx context.Context, s sampling, first, end int) <-chan 
 		defer close(out)
 		for i := first; i < end; i++ {
 			d := drawn{iteration: i}
-			examples, err := w.sample(s, i)
+			drew, err := w.sample(s, i)
 			if err == nil {
-				d.values, err = w.batch(examples)
+				d.values, err = w.batch(drew)
 			}
 			d.err = err
 			select {
