@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"ninox/models"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/ops"
 	ort "ninox/runtime"
@@ -56,7 +57,7 @@ func (o CollectOptions) shard(p *Plan) []Task {
 // Estimate builds every missing run's network and adds up what its states take.
 func (p *Plan) Estimate(ctx context.Context, s *Store, o CollectOptions) (Estimate, error) {
 	var e Estimate
-	source := &imageSource{}
+	source := &dataSource{}
 	for _, t := range o.shard(p) {
 		e.Runs++
 		if s.Has(t.ID()) {
@@ -87,7 +88,7 @@ func Collect(ctx context.Context, engine *ort.Engine, p *Plan, s *Store, o Colle
 	if o.Shards > 0 && (o.Shard < 0 || o.Shard >= o.Shards) {
 		return fmt.Errorf("collect: shard %d of %d", o.Shard, o.Shards)
 	}
-	c := &collector{engine: engine, store: s, options: o, source: &imageSource{}, began: time.Now()}
+	c := &collector{engine: engine, store: s, options: o, source: &dataSource{}, began: time.Now()}
 	var missing []Task
 	for _, t := range o.shard(p) {
 		c.total++
@@ -122,7 +123,7 @@ type collector struct {
 	engine  *ort.Engine
 	store   *Store
 	options CollectOptions
-	source  *imageSource
+	source  *dataSource
 	began   time.Time
 
 	mu                   sync.Mutex
@@ -158,7 +159,7 @@ func (c *collector) run(ctx context.Context, t Task) Progress {
 }
 
 func (c *collector) collect(ctx context.Context, t Task) (accuracy float64, err error) {
-	split, err := t.images(ctx, c.source)
+	split, err := t.split(ctx, c.source)
 	if err != nil {
 		return 0, err
 	}
@@ -194,21 +195,43 @@ func (c *collector) collect(ctx context.Context, t Task) (accuracy float64, err 
 	return accuracy, w.finish()
 }
 
+// split is the run's data.
+func (t Task) split(ctx context.Context, source *dataSource) (*data.Split, error) {
+	if t.Language != nil {
+		return source.open(ctx, t.Data, t.Language.Length)
+	}
+	return t.images(ctx, source)
+}
+
 // artifacts builds the run's network and derives its training.
-func (t Task) artifacts(ctx context.Context, source *imageSource) (*training.Artifacts, error) {
-	split, err := t.images(ctx, source)
+func (t Task) artifacts(ctx context.Context, source *dataSource) (*training.Artifacts, error) {
+	split, err := t.split(ctx, source)
 	if err != nil {
 		return nil, err
 	}
-	n, shape := t.Network, split.Train.Columns()[0].Shape
-	n.Channels, n.Side, n.Classes = int(shape[0]), int(shape[1]), split.Classes
-	m, err := n.Model(t.Seed)
+	m, err := t.model(split)
 	if err != nil {
 		return nil, err
 	}
 	return training.BuildArtifacts(m, ops.Registry(), training.ArtifactOptions{
 		Loss: training.CrossEntropy, LearningRate: t.LR, Optimizer: training.Optimizer{Kind: t.Optimizer, WeightDecay: t.WeightDecay},
 	})
+}
+
+// model builds the run's network in the sizes that its data decides.
+func (t Task) model(split *data.Split) (*onnxgraph.Model, error) {
+	if l := t.Language; l != nil {
+		if split.Vocabulary == 0 {
+			return nil, fmt.Errorf("data %s: expected text:FILES for a language model", t.Data)
+		}
+		return models.Transformer{
+			Name: l.Family, Family: l.Family, Vocab: split.Vocabulary, Positions: l.Length,
+			Layers: l.Layers, Width: l.Width, Heads: l.Heads, KVHeads: l.KVHeads,
+		}.Model(t.Seed)
+	}
+	n, shape := t.Network, split.Train.Columns()[0].Shape
+	n.Channels, n.Side, n.Classes = int(shape[0]), int(shape[1]), split.Classes
+	return n.Model(t.Seed)
 }
 
 // feed turns batches of a data set into runtime values, which are made once and
@@ -297,11 +320,16 @@ func (t Task) follow(ctx context.Context, exec *training.Executor, a *training.A
 	}
 }
 
-const testSamples = 1000 // of the test data, for the record
+const testPredictions = 1000 // at least, on the test data, for the record
 
-// measure is the accuracy in percent on the first test samples.
+// measure is the accuracy in percent on the first test samples; a sample of a
+// language model has a prediction for each token.
 func measure(ctx context.Context, exec *training.Executor, a *training.Artifacts, test data.Dataset) (float64, error) {
-	n := min(testSamples, test.Len())
+	each := 1
+	for _, size := range test.Columns()[1].Shape {
+		each *= int(size)
+	}
+	n := min((testPredictions+each-1)/each, test.Len())
 	f, err := newFeed(data.Head(test, n), a.BatchInputs(), data.LoaderOptions{Batch: n})
 	if err != nil {
 		return 0, err
@@ -315,13 +343,9 @@ func measure(ctx context.Context, exec *training.Executor, a *training.Artifacts
 	if err != nil {
 		return 0, err
 	}
-	defer func() {
-		for _, v := range out {
-			v.Close()
-		}
-	}()
+	defer closeAll(out)
 	logits, labels := out[a.Output].Floats(), batch[a.Labels].Int64s()
-	classes, right := len(logits)/n, 0
+	classes, right := len(logits)/len(labels), 0
 	for i, label := range labels {
 		row, best := logits[i*classes:(i+1)*classes], 0
 		for c, x := range row {
@@ -333,28 +357,30 @@ func measure(ctx context.Context, exec *training.Executor, a *training.Artifacts
 			right++
 		}
 	}
-	return 100 * float64(right) / float64(n), nil
+	return 100 * float64(right) / float64(len(labels)), nil
 }
 
-// imageSource opens each kind of data once.
-type imageSource struct {
+// dataSource opens each data set once.
+type dataSource struct {
 	mu     sync.Mutex
 	splits map[string]*data.Split
 }
 
-func (s *imageSource) open(ctx context.Context, spec string) (*data.Split, error) {
+// open opens a data set, text in sequences of length tokens.
+func (s *dataSource) open(ctx context.Context, spec string, length int) (*data.Split, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if split, ok := s.splits[spec]; ok {
+	key := fmt.Sprint(length, spec)
+	if split, ok := s.splits[key]; ok {
 		return split, nil
 	}
-	split, err := data.Open(ctx, spec)
+	split, err := data.OpenWith(ctx, spec, data.TextOptions{Length: length})
 	if err != nil {
 		return nil, err
 	}
 	if s.splits == nil {
 		s.splits = map[string]*data.Split{}
 	}
-	s.splits[spec] = split
+	s.splits[key] = split
 	return split, nil
 }

@@ -13,8 +13,8 @@ import (
 // images is the run's variation of its data: classes are chosen and numbered
 // anew, labels drawn at random, images moved. The test part keeps its labels
 // and places.
-func (t Task) images(ctx context.Context, source *imageSource) (*data.Split, error) {
-	split, err := source.open(ctx, t.Data)
+func (t Task) images(ctx context.Context, source *dataSource) (*data.Split, error) {
+	split, err := source.open(ctx, t.Data, 0)
 	if err != nil {
 		return nil, err
 	}

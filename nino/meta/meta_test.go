@@ -281,3 +281,31 @@ func TestExtrapolate(t *testing.T) {
 		t.Errorf("symmetric: %v, expected the mean 0.2", got)
 	}
 }
+
+// Language models of both families are trained on text, followed and forecast.
+func TestLanguageRuns(t *testing.T) {
+	engine := runtimetest.Engine(t)
+	text := filepath.Join(t.TempDir(), "text.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("Of Man's first disobedience, and the fruit ", 100)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const set = `{"name": "FAMILY", "count": 1, "held_out": HELD, "data": ["text:FILE"], "family": ["FAMILY"], "layers": [1], "width": [8], "heads": [2], "kv_heads": [1],
+		"length": [8], "optimizer": ["adamw"], "lr": [0.01], "batch": [8], "steps": 200, "every": 2}`
+	one := func(family, held string) string {
+		return strings.NewReplacer("FAMILY", family, "HELD", held, "FILE", text).Replace(set)
+	}
+	p, s := plan(t, `{"schema": "ninox.meta.plan/1", "seed": 1, "sets": [`+one("gpt2", "false")+","+one("llama", "true")+"]}"), store(t)
+	accuracy := map[string]float64{}
+	o := CollectOptions{Workers: 1, Progress: func(p Progress) { accuracy[p.Task.Language.Family] = p.Accuracy }}
+	if err := Collect(context.Background(), engine, p, s, o); err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []string{"gpt2", "llama"} {
+		if accuracy[family] < 30 { // of 256 bytes; the text has 22
+			t.Errorf("%s: accuracy %v %%", family, accuracy[family])
+		}
+	}
+	if _, err := Train(context.Background(), engine, s, smallTraining(filepath.Join(t.TempDir(), "out"), 20)); err != nil {
+		t.Error(err)
+	}
+}

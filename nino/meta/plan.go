@@ -34,19 +34,27 @@ type Set struct {
 	Count   int    `json:"count"`              // runs
 	HeldOut bool   `json:"held_out,omitempty"` // not for training: evaluation measures on these
 
-	Data       []string  `json:"data"`                  // kinds of image data
+	Data       []string  `json:"data"`                  // kinds of image data, or text:FILES for language models
 	Samples    []int     `json:"samples,omitempty"`     // the first so many samples; 0: all
 	Classes    []int     `json:"classes,omitempty"`     // so many of the classes, drawn at random; 0: all
 	LabelNoise []float64 `json:"label_noise,omitempty"` // share of the labels that are drawn at random
 	Shift      []int     `json:"shift,omitempty"`       // images are moved by up to so many pixels
 
 	Kernel     []int    `json:"kernel,omitempty"`
-	Hidden     [][]int  `json:"hidden"`
+	Hidden     [][]int  `json:"hidden,omitempty"`
 	Strides    [][]int  `json:"strides,omitempty"`
 	Norm       []string `json:"norm,omitempty"`
 	Activation []string `json:"activation,omitempty"`
 	Residual   []bool   `json:"residual,omitempty"`
 	Flatten    []bool   `json:"flatten,omitempty"`
+
+	// Language models, of bytes, in place of kernel to flatten.
+	Family  []string `json:"family,omitempty"` // models.GPT2 or models.Llama
+	Layers  []int    `json:"layers,omitempty"`
+	Width   []int    `json:"width,omitempty"`
+	Heads   []int    `json:"heads,omitempty"`
+	KVHeads []int    `json:"kv_heads,omitempty"` // of keys and values; 0: as many as heads
+	Length  []int    `json:"length,omitempty"`   // tokens of a sequence
 
 	Optimizer   []string  `json:"optimizer"`
 	LR          []float64 `json:"lr"`
@@ -61,7 +69,8 @@ type Set struct {
 type Task struct {
 	Set         string         `json:"set"`
 	HeldOut     bool           `json:"held_out,omitempty"`
-	Network     models.Variant `json:"network"` // without the sizes that the data decides
+	Network     models.Variant `json:"network"`            // without the sizes that the data decides
+	Language    *Language      `json:"language,omitempty"` // in place of Network
 	Data        string         `json:"data"`
 	Samples     int            `json:"samples,omitempty"`
 	Classes     int            `json:"classes,omitempty"`
@@ -74,6 +83,16 @@ type Task struct {
 	Steps       int            `json:"steps"`
 	Every       int            `json:"every"`
 	Seed        uint64         `json:"seed"`
+}
+
+// Language is a causal language model of bytes.
+type Language struct {
+	Family  string `json:"family"`
+	Layers  int    `json:"layers"`
+	Width   int    `json:"width"`
+	Heads   int    `json:"heads"`
+	KVHeads int    `json:"kv_heads,omitempty"`
+	Length  int    `json:"length"` // tokens of a sequence
 }
 
 // ReadPlan reads a plan file (JSON). Unknown fields are errors.
@@ -126,8 +145,15 @@ func (s *Set) validate() error {
 	if s.Count < 1 {
 		fault("count %d, expected at least 1", s.Count)
 	}
-	if len(s.Data) == 0 || len(s.Hidden) == 0 || len(s.Optimizer) == 0 || len(s.LR) == 0 || len(s.Batch) == 0 {
-		fault("data, hidden, optimizer, lr and batch each need a choice")
+	if len(s.Data) == 0 || len(s.Optimizer) == 0 || len(s.LR) == 0 || len(s.Batch) == 0 {
+		fault("data, optimizer, lr and batch each need a choice")
+	}
+	language := len(s.Family) > 0
+	switch {
+	case language == (len(s.Hidden) > 0):
+		fault("expected choices of hidden, for classifiers of images, or of family, for language models")
+	case language && (len(s.Layers) == 0 || len(s.Width) == 0 || len(s.Heads) == 0 || len(s.Length) == 0):
+		fault("language models need choices of layers, width, heads and length")
 	}
 	for _, lr := range s.LR {
 		if !(lr > 0) {
@@ -194,6 +220,12 @@ func (s *Set) task(seed uint64, n int) Task {
 	t.LR = draw(rng, s.LR)
 	t.WeightDecay = draw(rng, s.WeightDecay)
 	t.Batch = draw(rng, s.Batch)
+	if len(s.Family) > 0 {
+		t.Language = &Language{
+			Family: draw(rng, s.Family), Layers: draw(rng, s.Layers), Width: draw(rng, s.Width),
+			Heads: draw(rng, s.Heads), KVHeads: draw(rng, s.KVHeads), Length: draw(rng, s.Length),
+		}
+	}
 	return t.fit()
 }
 
@@ -213,6 +245,9 @@ func (t Task) fit() Task {
 	n := &t.Network
 	if n.Kernel == 0 {
 		n.Strides, n.Norm, n.Flatten = nil, "", false
+	}
+	if t.Language != nil && t.Language.Family == models.GPT2 {
+		t.Language.KVHeads = 0
 	}
 	if len(n.Strides) > len(n.Hidden) {
 		n.Strides = n.Strides[:len(n.Hidden)]
