@@ -222,6 +222,8 @@ type Example struct {
 type Examples struct {
 	config       Config
 	plan         *plan
+	number       []int32 // of each node of the plan, -1 for those left out
+	nodes, edges int
 	index, types []int64
 	positions    []float32
 }
@@ -233,25 +235,89 @@ func NewExamples(c Config, g *neuralgraph.NiNo) (*Examples, error) {
 	if err != nil {
 		return nil, fmt.Errorf("examples: %w", err)
 	}
-	x := &Examples{config: c, plan: p}
+	x := allEdges(p)
+	x.config = c
 	if c.Variant == VariantGNN {
 		x.positions = g.Positions()
 		if len(x.positions) != g.Nodes*c.Positions {
 			return nil, fmt.Errorf("examples: %d position features for %d nodes, the network wants %d each", len(x.positions), g.Nodes, c.Positions)
 		}
 	}
-	x.index, x.types = p.lists()
 	return x, nil
 }
 
-// lists are the ends [2, edges] and the types of all edges.
-func (p *plan) lists() (index, types []int64) {
-	index, types = make([]int64, 2*p.edges), make([]int64, p.edges)
-	p.each(func(e int, x *piece, i, j int) {
-		index[e], index[p.edges+e] = int64(x.source.Node(i)), int64(x.target.Node(j))
-		types[e] = int64(x.kind)
+// allEdges lists every edge of a plan.
+func allEdges(p *plan) *Examples {
+	x := &Examples{plan: p, nodes: p.nodes, number: make([]int32, p.nodes)}
+	for i := range x.number {
+		x.number[i] = int32(i)
+	}
+	x.list()
+	return x
+}
+
+// Slice leaves out nodes at random so that no layer has more than most of them
+// (the paper takes 1,000 words of a vocabulary): it bounds the cost of models
+// with wide inputs or outputs. Positions stay those of the whole graph. Where
+// nothing is to leave out, it is x itself.
+func (x *Examples) Slice(rng *rand.Rand, most int) *Examples {
+	number, seen, left := make([]int32, len(x.number)), map[int]bool{}, 0
+	for i := range x.plan.pieces {
+		p := &x.plan.pieces[i]
+		if p.kind == neuralgraph.EdgeSelfLoop {
+			continue
+		}
+		for _, s := range []neuralgraph.Span{p.source, p.target} {
+			if s.Count <= most || seen[s.Node(0)] {
+				continue
+			}
+			seen[s.Node(0)] = true
+			for _, i := range rng.Perm(s.Count)[most:] {
+				if n := s.Node(i); number[n] == 0 {
+					number[n] = -1
+					left++
+				}
+			}
+		}
+	}
+	if left == 0 {
+		return x
+	}
+	y := &Examples{config: x.config, plan: x.plan, number: number, nodes: len(number) - left}
+	next := int32(0)
+	for n := range number {
+		if number[n] < 0 {
+			continue
+		}
+		number[n] = next
+		next++
+		if x.positions != nil {
+			y.positions = append(y.positions, x.positions[n*x.config.Positions:(n+1)*x.config.Positions]...)
+		}
+	}
+	y.list()
+	return y
+}
+
+// list fills the ends [2, edges] and the types of all edges.
+func (x *Examples) list() {
+	x.each(func(int, *piece, int, int) { x.edges++ })
+	x.index, x.types = make([]int64, 2*x.edges), make([]int64, x.edges)
+	x.each(func(e int, p *piece, i, j int) {
+		x.index[e], x.index[x.edges+e] = int64(x.number[p.source.Node(i)]), int64(x.number[p.target.Node(j)])
+		x.types[e] = int64(p.kind)
 	})
-	return index, types
+}
+
+// each visits the edges whose nodes are there, in the order of the plan.
+func (x *Examples) each(visit func(e int, p *piece, i, j int)) {
+	e := 0
+	x.plan.each(func(_ int, p *piece, i, j int) {
+		if x.number[p.source.Node(i)] >= 0 && x.number[p.target.Node(j)] >= 0 {
+			visit(e, p, i, j)
+			e++
+		}
+	})
 }
 
 // each visits every edge of the plan in order: number e, from source i to
@@ -282,7 +348,7 @@ func (x *Examples) Parameters() []string { return x.plan.parameters }
 func (x *Examples) Taps() int { return x.plan.widest }
 
 // Edges is the number of edges, self-loops included.
-func (x *Examples) Edges() int { return x.plan.edges }
+func (x *Examples) Edges() int { return x.edges }
 
 // Example makes an example of Context states, oldest first, and of what came
 // after the newest: future[i] at the horizon number i of those that are
@@ -307,10 +373,10 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 	}
 	columns, outputs := taps*c.Context, taps*len(future)
 	ex := &Example{
-		Nodes: x.plan.nodes, Edges: x.plan.edges, Taps: taps, Index: x.index, Types: x.types, Positions: x.positions,
-		Features: make([]float32, x.plan.edges*columns), Target: make([]float32, x.plan.edges*outputs), Valid: make([]bool, x.plan.edges*outputs),
+		Nodes: x.nodes, Edges: x.edges, Taps: taps, Index: x.index, Types: x.types, Positions: x.positions,
+		Features: make([]float32, x.edges*columns), Target: make([]float32, x.edges*outputs), Valid: make([]bool, x.edges*outputs),
 	}
-	x.plan.each(func(e int, p *piece, i, j int) {
+	x.each(func(e int, p *piece, i, j int) {
 		tr.features(p, i, j, ex.Features[e*columns:(e+1)*columns])
 		if p.parameter < 0 {
 			return

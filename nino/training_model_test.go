@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"ninox/neuralgraph"
@@ -133,6 +134,74 @@ func TestExampleTargets(t *testing.T) {
 	}
 	if _, err := x.Example(states[:2], nil, c.Taps, 1); err == nil {
 		t.Error("two states make an example")
+	}
+}
+
+// A slice has at most so many nodes of each layer, and its edges are those of
+// the whole between them, with the same features and targets.
+func TestSlice(t *testing.T) {
+	c, err := NewConfig(VariantGNN, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, states := smallTrajectory(t, c.Context+1)
+	whole, err := NewExamples(c, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const most = 3
+	sliced := whole.Slice(rand.New(rand.NewPCG(1, 1)), most)
+	if sliced.nodes >= whole.nodes || sliced.Edges() >= whole.Edges() {
+		t.Fatalf("%d of %d nodes, %d of %d edges: nothing was left out", sliced.nodes, whole.nodes, sliced.Edges(), whole.Edges())
+	}
+	if whole.Slice(rand.New(rand.NewPCG(1, 1)), whole.nodes) != whole {
+		t.Error("a slice of everything is not the whole")
+	}
+	for i := range sliced.plan.pieces {
+		p := &sliced.plan.pieces[i]
+		here := 0
+		for j := range p.source.Count {
+			if sliced.number[p.source.Node(j)] >= 0 {
+				here++
+			}
+		}
+		if p.kind != neuralgraph.EdgeSelfLoop && here > most {
+			t.Errorf("piece %d has %d sources", i, here)
+		}
+	}
+	future := []*weights.Set{states[c.Context]}
+	all, err := whole.Example(states[:c.Context], future, c.Taps, 1e6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := sliced.Example(states[:c.Context], future, c.Taps, 1e6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := make([]int64, sliced.nodes) // number in the whole of each node of the slice
+	for n, now := range sliced.number {
+		if now >= 0 {
+			old[now] = int64(n)
+			for k := range c.Positions {
+				if part.Positions[int(now)*c.Positions+k] != all.Positions[n*c.Positions+k] {
+					t.Fatalf("node %d: other positions", n)
+				}
+			}
+		}
+	}
+	next := 0 // the slice keeps the order of the edges
+	for e := range all.Edges {
+		if next == part.Edges || old[part.Index[next]] != all.Index[e] || old[part.Index[part.Edges+next]] != all.Index[all.Edges+e] || part.Types[next] != all.Types[e] ||
+			!slices.Equal(part.Features[next*c.Taps*c.Context:(next+1)*c.Taps*c.Context], all.Features[e*c.Taps*c.Context:(e+1)*c.Taps*c.Context]) {
+			continue
+		}
+		if !slices.Equal(part.Target[next*c.Taps:(next+1)*c.Taps], all.Target[e*c.Taps:(e+1)*c.Taps]) {
+			t.Fatalf("edge %d: other targets", e)
+		}
+		next++
+	}
+	if next != part.Edges {
+		t.Errorf("edge %d of the slice is not in the whole", next)
 	}
 }
 

@@ -110,7 +110,7 @@ func (w *windows) evaluate(ctx context.Context, engine *ort.Engine, net *nino.We
 		// Windows whose furthest horizon lies within the run, where there are any.
 		room := max(1, r.States()-(w.config.Context-1+slices.Max(o.Horizons))*stride)
 		for i := range o.Windows {
-			ex, err := w.window(r, i*room/o.Windows, stride, r.examples.Taps(), o.Horizons)
+			ex, err := w.window(r, r.examples, i*room/o.Windows, stride, r.examples.Taps(), o.Horizons)
 			if err != nil {
 				return nil, err
 			}

@@ -77,9 +77,9 @@ func (r *run) stride(spacing int) (int, error) {
 	return spacing / r.Every(), nil
 }
 
-// window is the example that starts at state first, its states stride apart,
-// with targets at the given horizons.
-func (w *windows) window(r *run, first, stride, taps int, horizons []int) (*nino.Example, error) {
+// window is an example of a run: it starts at state first, its states are stride
+// apart, and it has targets at the given horizons.
+func (w *windows) window(r *run, x *nino.Examples, first, stride, taps int, horizons []int) (*nino.Example, error) {
 	states := make([]*weights.Set, w.config.Context)
 	var err error
 	for i := range states {
@@ -95,7 +95,7 @@ func (w *windows) window(r *run, first, stride, taps int, horizons []int) (*nino
 			}
 		}
 	}
-	return r.examples.Example(states, future, taps, outlier)
+	return x.Example(states, future, taps, outlier)
 }
 
 // starts is the number of places where a window with at least one state to come
@@ -109,6 +109,7 @@ type sampling struct {
 	windows  int   // windows of each
 	spacing  []int // steps between the states of a window, one is drawn for each
 	horizons int   // that a batch is trained on
+	slice    int   // most nodes of a layer
 }
 
 // spread draws n of the horizons 1 to last, one of each n-th part, so that every
@@ -145,6 +146,7 @@ func (w *windows) sample(s sampling, iteration int) (draws, error) {
 		if i > 0 {
 			r = alike[rng.IntN(len(alike))]
 		}
+		sliced := r.examples.Slice(rng, s.slice)
 		for range s.windows {
 			stride, err := r.stride(draw(rng, s.spacing))
 			if err != nil {
@@ -154,7 +156,7 @@ func (w *windows) sample(s sampling, iteration int) (draws, error) {
 			if starts < 1 {
 				return out, fmt.Errorf("run %s: %d states are too few for windows of %d, %d apart", r.ID, r.States(), w.config.Context, stride)
 			}
-			ex, err := w.window(r, rng.IntN(starts), stride, r.examples.Taps(), out.horizons)
+			ex, err := w.window(r, sliced, rng.IntN(starts), stride, r.examples.Taps(), out.horizons)
 			if err != nil {
 				return out, err
 			}

@@ -30,6 +30,7 @@ type TrainOptions struct {
 	Runs       int    // runs of a batch; default 4
 	Windows    int    // windows of each; default 4
 	Spacing    []int  // steps between the states of a window; default 200
+	Slice      int    // most nodes of a layer in an example, others are left out at random; default 256
 	Horizons   int    // horizons that a batch is trained on, drawn from all; default 8, the paper takes all 40
 
 	LR, MinLR   float64 // at the start and at the end of half a cosine; default 3e-3, 1e-6
@@ -50,7 +51,7 @@ func (o TrainOptions) defaults() (TrainOptions, error) {
 	for _, d := range []struct {
 		v         *int
 		otherwise int
-	}{{&o.Width, 128}, {&o.Iterations, 20000}, {&o.Runs, 4}, {&o.Windows, 4}, {&o.Horizons, 8}, {&o.ValidateEvery, 1000}, {&o.CheckpointEvery, 500}} {
+	}{{&o.Width, 128}, {&o.Iterations, 20000}, {&o.Runs, 4}, {&o.Windows, 4}, {&o.Horizons, 8}, {&o.Slice, 256}, {&o.ValidateEvery, 1000}, {&o.CheckpointEvery, 500}} {
 		if *d.v == 0 {
 			*d.v = d.otherwise
 		}
@@ -207,7 +208,7 @@ func (t *trainer) loop(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	o := t.options
-	batches := t.train.ahead(ctx, sampling{o.Seed, o.Runs, o.Windows, o.Spacing, o.Horizons}, t.iteration, o.Iterations)
+	batches := t.train.ahead(ctx, sampling{o.Seed, o.Runs, o.Windows, o.Spacing, o.Horizons, o.Slice}, t.iteration, o.Iterations)
 	for d := range batches {
 		if err := t.step(ctx, d); err != nil {
 			return errors.Join(err, t.saveInterrupted(ctx))
@@ -357,7 +358,7 @@ const (
 func (t *trainer) settings() (string, error) {
 	o := t.options
 	b, err := json.Marshal(map[string]any{
-		"config": t.config, "iterations": o.Iterations, "runs": o.Runs, "windows": o.Windows, "spacing": o.Spacing, "horizons": o.Horizons,
+		"config": t.config, "iterations": o.Iterations, "runs": o.Runs, "windows": o.Windows, "spacing": o.Spacing, "horizons": o.Horizons, "slice": o.Slice,
 		"lr": o.LR, "min_lr": o.MinLR, "weight_decay": o.WeightDecay, "clip_norm": o.ClipNorm, "ema": o.EMA, "seed": o.Seed,
 		"store": t.train.ids(),
 	})
