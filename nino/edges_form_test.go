@@ -37,12 +37,12 @@ func newEdgesForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, 
 // prepare makes the inputs that follow from the graph.
 func (f *edgesForm) prepare(w *Weights, g *neuralgraph.NiNo, o Options) error {
 	n := f.plan.edges
-	all := allEdges(f.plan)
+	index, types := f.plan.lists()
 	var err error
-	if f.inputs[inTypes], err = ort.Int64Value([]int64{int64(n)}, all.types); err != nil {
+	if f.inputs[inTypes], err = ort.Int64Value([]int64{int64(n)}, types); err != nil {
 		return err
 	}
-	if f.inputs[inEdges], err = ort.Int64Value([]int64{2, int64(n)}, all.index); err != nil {
+	if f.inputs[inEdges], err = ort.Int64Value([]int64{2, int64(n)}, index); err != nil {
 		return err
 	}
 	pos, err := positionsOf(w, g, o)

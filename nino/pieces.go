@@ -164,3 +164,29 @@ func (p *plan) tokens(rows int) ([]int64, error) {
 	}
 	return out, nil
 }
+
+// lists are the ends [2, edges] and the types of all edges.
+func (p *plan) lists() (index, types []int64) {
+	all := allEdges(p)
+	return all.index, all.types
+}
+
+// each visits every edge of the plan in order: number e, from source i to
+// target j of the piece.
+func (p *plan) each(visit func(e int, x *piece, i, j int)) {
+	e := 0
+	for n := range p.pieces {
+		x := &p.pieces[n]
+		for i := range x.source.Count {
+			if x.diagonal {
+				visit(e, x, i, i)
+				e++
+				continue
+			}
+			for j := range x.target.Count {
+				visit(e, x, i, j)
+				e++
+			}
+		}
+	}
+}

@@ -320,26 +320,6 @@ func (x *Examples) each(visit func(e int, p *piece, i, j int)) {
 	})
 }
 
-// each visits every edge of the plan in order: number e, from source i to
-// target j of the piece.
-func (p *plan) each(visit func(e int, x *piece, i, j int)) {
-	e := 0
-	for n := range p.pieces {
-		x := &p.pieces[n]
-		for i := range x.source.Count {
-			if x.diagonal {
-				visit(e, x, i, i)
-				e++
-				continue
-			}
-			for j := range x.target.Count {
-				visit(e, x, i, j)
-				e++
-			}
-		}
-	}
-}
-
 // Parameters are the names of the parameters that the graph places, the ones a
 // state has to hold.
 func (x *Examples) Parameters() []string { return x.plan.parameters }
