@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -31,8 +32,31 @@ var torchTypes = map[string]onnxgraph.DType{
 // readTorch returns the tensors of a file, in its order, and the model_args
 // beside them.
 func readTorch(r io.ReaderAt, length int64) (set *weights.Set, args map[string]string, err error) {
-	records, err := torchRecords(r, length)
+	records, top, err := torchTop(r, length)
 	if err != nil {
+		return nil, nil, err
+	}
+	state := top
+	if v, ok := top.get("state_dict"); ok {
+		if state, ok = dictOf(v); !ok {
+			return nil, nil, errors.New("data.pkl: state_dict is no dict")
+		}
+		if args, err = modelArgs(top); err != nil {
+			return nil, nil, fmt.Errorf("data.pkl: %w", err)
+		}
+	}
+	for _, e := range state {
+		if _, ok := e.value.(*torchTensor); !ok {
+			return nil, nil, fmt.Errorf("data.pkl: state_dict entry %v is no tensor", e.key)
+		}
+	}
+	set, err = state.tensors(records, length)
+	return set, args, err
+}
+
+// torchTop reads what a file holds, without its tensors' elements.
+func torchTop(r io.ReaderAt, length int64) (records map[string]*zip.File, top dict, err error) {
+	if records, err = torchRecords(r, length); err != nil {
 		return nil, nil, err
 	}
 	raw, err := readRecord(records, "data.pkl", maxPickle)
@@ -48,33 +72,71 @@ func readTorch(r io.ReaderAt, length int64) (set *weights.Set, args map[string]s
 			return nil, nil, fmt.Errorf("byte order %q, expected little", b)
 		}
 	}
-	top, err := unpickle(raw)
-	if err != nil {
+	if top, err = unpickle(raw); err != nil {
 		return nil, nil, fmt.Errorf("data.pkl: %w", err)
 	}
-	state := top
-	if v, ok := top.get("state_dict"); ok {
-		if state, ok = dictOf(v); !ok {
-			return nil, nil, errors.New("data.pkl: state_dict is no dict")
-		}
-		if args, err = modelArgs(top); err != nil {
-			return nil, nil, fmt.Errorf("data.pkl: %w", err)
-		}
-	}
-	set = &weights.Set{}
-	budget := length // elements; a view can claim more than its storage holds
-	for _, e := range state {
+	return records, top, nil
+}
+
+// tensors reads the tensors among the entries, at most budget elements: a view
+// can claim more than its storage holds.
+func (d dict) tensors(records map[string]*zip.File, budget int64) (*weights.Set, error) {
+	set := &weights.Set{}
+	for _, e := range d {
 		name, isName := e.key.(string)
 		t, isTensor := e.value.(*torchTensor)
-		if !isName || !isTensor {
-			return nil, nil, fmt.Errorf("data.pkl: state_dict entry %v is no tensor", e.key)
+		if !isTensor {
+			continue
+		}
+		if !isName {
+			return nil, fmt.Errorf("data.pkl: key %v of a tensor is no string", e.key)
 		}
 		if err := t.add(set, name, records, budget); err != nil {
-			return nil, nil, fmt.Errorf("tensor %q: %w", name, err)
+			return nil, fmt.Errorf("tensor %q: %w", name, err)
 		}
 		budget -= int64(set.Get(name).DataSize())
 	}
-	return set, args, nil
+	return set, nil
+}
+
+// stateKeys are the names under which training programs keep a model's state
+// beside that of the optimizer.
+var stateKeys = []string{"state_dict", "model_state_dict", "model", "net", "module", "params"}
+
+// ReadTorch reads the tensors of a checkpoint that torch.save wrote: a state
+// dict, or a dict that has one under a usual name. Nothing of the file is
+// executed.
+func ReadTorch(path string) (*weights.Set, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	records, top, err := torchTop(f, st.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	state := top
+	for _, key := range stateKeys {
+		if v, ok := top.get(key); ok {
+			if d, ok := dictOf(v); ok {
+				state = d
+				break
+			}
+		}
+	}
+	set, err := state.tensors(records, st.Size())
+	if err == nil && set.Len() == 0 {
+		err = fmt.Errorf("holds no tensors, neither at the top nor under one of %q", stateKeys)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return set, nil
 }
 
 // torchRecords indexes the records by their path below the top folder.

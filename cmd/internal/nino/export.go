@@ -182,19 +182,17 @@ func (o *exportOptions) write(w *nino.Weights) error {
 
 // wholeStep adds the graph of the model whose step is wanted.
 func (o *exportOptions) wholeStep(e *nino.ExportOptions) error {
-	g, statistics, err := analyse(o.Model)
+	m, err := analyse(o.Model)
 	if err != nil {
 		return err
 	}
 	var names []string
 	e.Shapes = map[string][]int64{}
-	for _, p := range g.Parameters {
-		if !statistics[p.Name] {
-			names = append(names, p.Name)
-			e.Shapes[p.Name] = p.Shape
-		}
+	for _, p := range m.trained() {
+		names = append(names, p.Name)
+		e.Shapes[p.Name] = p.Shape
 	}
-	if e.Graph, err = g.NiNo(names); err != nil {
+	if e.Graph, err = m.graph.NiNo(names); err != nil {
 		return fmt.Errorf("%s: %w", o.Model, err)
 	}
 	return nil

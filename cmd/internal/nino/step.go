@@ -3,12 +3,9 @@ package nino
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,9 +50,14 @@ func newStep(a *app.App, run func(context.Context, *app.App, stepOptions) error)
 	cmd := &cobra.Command{
 		Use:   "step --model M.onnx --states S0 S1 S2 S3 S4 --weights W --k K -o OUT.safetensors",
 		Short: "Predict parameters from five checkpoints",
-		Long: `Reads five states of a model's parameters, taken at equal intervals, oldest first (.safetensors or
-.npz, named as in the model), and writes the state that is predicted K intervals after the newest.
-Arrays that are no parameters of the model are copied from the newest state.`,
+		Long: `Reads five states of a model's parameters, taken at equal intervals, oldest first, and writes the
+state that is predicted K intervals after the newest, under the states' own names and in their layout.
+
+States may be .safetensors, an .index.json of shards, .npz, .onnx, or what torch.save wrote (.pt,
+.pth, .bin). Their arrays are found in the model by name, by the end of the name, or by value: then
+the model has to hold the numbers of one of the states, as they are, transposed, or with a batch
+normalization folded in. What fits in more than one way is refused. Arrays that are tied to another
+one follow it; those that are no parameters of the model are copied from the newest state.`,
 		Example: `  ninox nino step --model m.onnx --states s200.safetensors s400.safetensors s600.safetensors \
     s800.safetensors s1000.safetensors --weights nino.safetensors --k 20 -o next.safetensors`,
 		Args: cobra.ArbitraryArgs,
@@ -113,16 +115,18 @@ func (o *stepOptions) check(c *cobra.Command) error {
 // Step is the machine-readable output of `ninox nino step`. Counts are of
 // numbers, names of arrays.
 type Step struct {
-	Path       string   `json:"path"`
-	Method     string   `json:"method"`
-	K          int      `json:"k"`
-	Parameters int      `json:"parameters"` // predicted
-	Matched    []string `json:"matched"`    // parameters of the model found in the states
-	Missing    []string `json:"missing"`    // parameters of the model that the states lack
-	Copied     []string `json:"copied"`     // arrays of the states that are no parameters of the model
-	Newest     float64  `json:"newest_norm"`
-	Update     float64  `json:"update_norm"`
-	Seconds    float64  `json:"seconds"`
+	Path       string       `json:"path"`
+	Method     string       `json:"method"`
+	K          int          `json:"k"`
+	Parameters int          `json:"parameters"` // predicted
+	Matched    []string     `json:"matched"`    // parameters of the model found in the states
+	Matches    []nino.Match `json:"matches"`    // their arrays, and how they were found
+	Missing    []string     `json:"missing"`    // parameters of the model that the states lack
+	Tied       []nino.Tie   `json:"tied"`       // arrays that hold the numbers of another one, and follow it
+	Copied     []string     `json:"copied"`     // arrays of the states that are no parameters of the model
+	Newest     float64      `json:"newest_norm"`
+	Update     float64      `json:"update_norm"`
+	Seconds    float64      `json:"seconds"`
 }
 
 func runStep(ctx context.Context, a *app.App, o stepOptions) error {
@@ -133,23 +137,27 @@ func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 	if err != nil {
 		return err
 	}
-	g, statistics, err := analyse(o.Model)
+	m, err := analyse(o.Model)
 	if err != nil {
 		return err
 	}
 	newest := states[len(states)-1]
-	r := &Step{Path: o.Out, Method: o.Method, K: o.K, Matched: []string{}, Missing: []string{}, Copied: []string{}}
-	if err := r.match(g.Parameters, statistics, newest); err != nil {
+	matching, err := nino.MatchStates(m.trained(), states)
+	if err != nil {
 		return fmt.Errorf("%s and %s: %w", o.Model, o.States[len(states)-1], err)
 	}
+	r := reportOf(o, matching, newest)
 	r.report(a)
 	start := time.Now()
-	predicted, err := o.nowcast(ctx, a, g, r.Matched, states)
+	predicted, err := o.nowcast(ctx, a, m.graph, matching, states)
 	if err != nil {
 		return err
 	}
+	for _, t := range matching.Tied {
+		predicted.Add(t.Array, predicted.Get(t.Of))
+	}
 	r.Seconds = time.Since(start).Seconds()
-	if r.Newest, r.Update, err = norms(r.Matched, newest, predicted); err != nil {
+	if r.Newest, r.Update, err = norms(matching.Arrays(), newest, predicted); err != nil {
 		return err
 	}
 	if math.IsNaN(r.Update) || math.IsInf(r.Update, 0) {
@@ -171,89 +179,92 @@ func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 		return a.WriteJSON(r)
 	}
 	_, err = fmt.Fprintf(a.Out, "written    %s\npredicted  %d numbers of %d arrays with %s, k = %d, in %.2f s\nupdate     %.4g (norm; the newest state has %.4g)\n",
-		r.Path, r.Parameters, len(r.Matched), r.Method, r.K, r.Seconds, r.Update, r.Newest)
+		r.Path, r.Parameters, len(matching.Arrays()), r.Method, r.K, r.Seconds, r.Update, r.Newest)
 	return err
 }
 
-// readStates reads the states and the metadata of the newest.
-func readStates(paths []string) (states []*weights.Set, meta map[string]string, err error) {
-	for _, path := range paths {
-		var s *weights.Set
-		if filepath.Ext(path) == ".npz" {
-			s, err = weights.ReadNPZ(path)
-			meta = nil
-		} else {
-			s, meta, err = weights.ReadSafetensors(path)
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		states = append(states, s)
+// reportOf is the report of a step before it ran.
+func reportOf(o stepOptions, m *nino.Matching, newest *weights.Set) *Step {
+	r := &Step{
+		Path: o.Out, Method: o.Method, K: o.K, Matched: m.Parameters(), Matches: m.Matches,
+		Missing: append([]string{}, m.Missing...), Tied: append([]nino.Tie{}, m.Tied...), Copied: append([]string{}, m.Rest...),
 	}
-	return states, meta, nil
+	for _, name := range m.Arrays() {
+		r.Parameters += newest.Get(name).DataSize()
+	}
+	return r
 }
 
-// analyse derives the neuron graph of a model file, and names its running
-// statistics, which training updates but no gradient.
-func analyse(path string) (*neuralgraph.Graph, map[string]bool, error) {
+// analysed is a model file with its neuron graph.
+type analysed struct {
+	model      *onnxgraph.Model // in standard form
+	graph      *neuralgraph.Graph
+	statistics map[string]bool // running statistics, which training updates but no gradient
+}
+
+// analyse derives the neuron graph of a model file.
+func analyse(path string) (*analysed, error) {
 	m, err := onnxgraph.ReadFile(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if m, err = rewrite.Standard(m, ops.Registry()); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	g, err := neuralgraph.Analyse(m, ops.Registry())
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	statistics := map[string]bool{}
+	out := &analysed{m, g, map[string]bool{}}
 	for _, n := range m.Graph.Nodes {
 		if n.Op() == "BatchNormalization" {
-			statistics[n.Input(3)], statistics[n.Input(4)] = true, true
+			out.statistics[n.Input(3)], out.statistics[n.Input(4)] = true, true
 		}
 	}
-	return g, statistics, nil
+	return out, nil
 }
 
-// match compares the names and shapes of the model's parameters with those of
-// a state. Shapes that differ are errors, all reported at once.
-func (r *Step) match(parameters []neuralgraph.Parameter, statistics map[string]bool, newest *weights.Set) error {
-	var errs []error
-	known := map[string]bool{}
-	for _, p := range parameters {
-		if statistics[p.Name] {
-			continue
-		}
-		known[p.Name] = true
-		d := newest.Get(p.Name)
-		if d == nil {
-			r.Missing = append(r.Missing, p.Name)
-			continue
-		}
-		got := weights.Dims(d)
-		if scalar := len(p.Shape) == 0 && slices.Equal(got, []int64{1}); !scalar && !slices.Equal(got, p.Shape) {
-			errs = append(errs, fmt.Errorf("parameter %q has shape %v in the model, %v in the states", p.Name, p.Shape, got))
-		}
-		r.Matched = append(r.Matched, p.Name)
-		r.Parameters += d.DataSize()
-	}
-	for _, name := range newest.Names() {
-		if !known[name] {
-			r.Copied = append(r.Copied, name)
+// trained are the parameters that training changes by gradients.
+func (m *analysed) trained() []nino.ModelParameter {
+	var out []nino.ModelParameter
+	for _, p := range m.graph.Parameters {
+		if !m.statistics[p.Name] {
+			out = append(out, nino.ModelParameter{Name: p.Name, Shape: p.Shape, Value: m.model.Graph.Initializer(p.Name)})
 		}
 	}
-	if len(r.Matched) == 0 {
-		errs = append(errs, fmt.Errorf("no name in common: the model has %s, the states have %s", listed(r.Missing), listed(r.Copied)))
-	}
-	return errors.Join(errs...)
+	return out
 }
 
-// report tells what does not match.
+// report tells what matches how, and what does not.
 func (r *Step) report(a *app.App) {
-	a.Notef("%d arrays of the states are parameters of the model", len(r.Matched))
+	counts := map[nino.How]int{}
+	var otherwise []string
+	for _, m := range r.Matches {
+		counts[m.How]++
+		if m.How == nino.ByName && !m.Transposed {
+			continue
+		}
+		how := string(m.How)
+		if m.Transposed {
+			how += ", transposed"
+		}
+		otherwise = append(otherwise, fmt.Sprintf("%s is %s (%s)", m.Parameter, m.Array, how))
+	}
+	var ways []string
+	for _, how := range []nino.How{nino.ByName, nino.BySuffix, nino.ByValue, nino.ByFold} {
+		if counts[how] > 0 {
+			ways = append(ways, fmt.Sprintf("%d by %s", counts[how], map[nino.How]string{nino.ByName: "name", nino.BySuffix: "the end of the name", nino.ByValue: "value", nino.ByFold: "value, with a folded normalization"}[how]))
+		}
+	}
+	a.Notef("%d arrays of the states are parameters of the model: %s", len(r.Matches), strings.Join(ways, ", "))
+	if len(otherwise) > 0 {
+		a.Notef("matched otherwise: %s", listed(otherwise))
+	}
 	if len(r.Missing) > 0 {
 		a.Notef("not in the states, left out of the neural graph: %s", listed(r.Missing))
+	}
+	for _, t := range r.Tied {
+		a.Notef("%s holds the numbers of %s and follows it", t.Array, t.Of)
 	}
 	if len(r.Copied) > 0 {
 		a.Notef("not in the model, copied from the newest state: %s", listed(r.Copied))
@@ -263,9 +274,6 @@ func (r *Step) report(a *app.App) {
 // listed names a few of many.
 func listed(names []string) string {
 	const most = 20
-	if len(names) == 0 {
-		return "none"
-	}
 	if more := len(names) - most; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
 	}
@@ -273,7 +281,7 @@ func listed(names []string) string {
 }
 
 // nowcast runs the method on the parameters that match.
-func (o *stepOptions) nowcast(ctx context.Context, a *app.App, g *neuralgraph.Graph, matched []string, states []*weights.Set) (*weights.Set, error) {
+func (o *stepOptions) nowcast(ctx context.Context, a *app.App, g *neuralgraph.Graph, matching *nino.Matching, states []*weights.Set) (*weights.Set, error) {
 	if o.Method == methodLinefit {
 		return nino.Linefit().Nowcast(ctx, states, o.K)
 	}
@@ -287,12 +295,15 @@ func (o *stepOptions) nowcast(ctx context.Context, a *app.App, g *neuralgraph.Gr
 	if o.K > w.Horizons {
 		return nil, app.Usagef("--k %d: %s predicts 1 to %d", o.K, o.Weights, w.Horizons)
 	}
-	graph, err := g.NiNo(matched)
+	graph, err := g.NiNo(matching.Parameters())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Model, err)
 	}
 	if o.Compat == compatReference {
 		graph = nino.CompatReference(graph)
+	}
+	if graph, err = matching.Graph(graph); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Model, err)
 	}
 	engine, err := a.Engine(ctx)
 	if err != nil {
