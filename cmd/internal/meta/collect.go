@@ -3,8 +3,10 @@ package meta
 import (
 	"context"
 	"fmt"
+	"os"
 	goruntime "runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,10 +33,10 @@ func newCollect(a *app.App, run func(context.Context, *app.App, collectOptions) 
 		Short: "Make the training runs of a plan and keep their parameters every few steps",
 		Long: `Every run is decided by the plan alone and named by what decides it. Runs that the store holds are
 not made again, a killed collection loses only the runs under way, and several processes may share
-the work with --index.`,
+the work: --shards says how many, --index or the scheduler which of them this is.`,
 		Example: `  ninox meta collect plan.json --out trajectories
   ninox meta collect plan.json --out trajectories --dry-run
-  ninox meta collect plan.json --out trajectories --shards 8 --index "$JOB_COMPLETION_INDEX"`,
+  ninox meta collect plan.json --out trajectories --shards 8 --index 0`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Plan = args[0]
@@ -47,7 +49,7 @@ the work with --index.`,
 	f := cmd.Flags()
 	f.StringVarP(&o.Out, "out", "o", "", "store: a folder")
 	f.IntVar(&o.Workers, "workers", 0, "runs at a time, one thread each (default: --threads, or all)")
-	f.StringVar(&o.Index, "index", "", "number of this process among --shards, from 0")
+	f.StringVar(&o.Index, "index", "", "number of this process among --shards, from 0 (default: $JOB_COMPLETION_INDEX or $SLURM_ARRAY_TASK_ID)")
 	f.IntVar(&o.Shards, "shards", 0, "processes that share the plan")
 	f.BoolVar(&o.DryRun, "dry-run", false, "say what it would take, make no runs")
 	return cmd
@@ -64,16 +66,32 @@ func (o *collectOptions) check(c *cobra.Command) error {
 	if o.Shards < 0 {
 		f.Addf("--shards %d: expected at least 0", o.Shards)
 	}
-	if (o.Index == "") != (o.Shards == 0) {
-		f.Addf("--index and --shards go together")
-	} else if o.Index != "" {
-		n, err := strconv.Atoi(o.Index)
-		if err != nil || n < 0 || n >= o.Shards {
-			f.Addf("--index %q: expected a number from 0 to %d", o.Index, o.Shards-1)
+	o.index(&f)
+	return f.Err(c)
+}
+
+// indexVariables are where Kubernetes (Indexed Jobs) and Slurm (job arrays) say
+// which of its processes this is.
+var indexVariables = []string{"JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID"}
+
+func (o *collectOptions) index(f *app.Faults) {
+	text, from := o.Index, "--index"
+	for _, name := range indexVariables {
+		if text == "" && o.Shards > 0 {
+			text, from = os.Getenv(name), "$"+name
 		}
+	}
+	switch n, err := strconv.Atoi(text); {
+	case text == "" && o.Shards == 0:
+	case text == "":
+		f.Addf("--shards without --index, and neither $%s is set", strings.Join(indexVariables, " nor $"))
+	case o.Shards == 0:
+		f.Addf("--index without --shards")
+	case err != nil || n < 0 || n >= o.Shards:
+		f.Addf("%s %q: expected a number from 0 to %d", from, text, o.Shards-1)
+	default:
 		o.shard = n
 	}
-	return f.Err(c)
 }
 
 func runCollect(ctx context.Context, a *app.App, o collectOptions) error {
@@ -90,7 +108,7 @@ func runCollect(ctx context.Context, a *app.App, o collectOptions) error {
 	if err != nil {
 		return err
 	}
-	a.Notef("%d runs, %d in the store; the others take %s of disk", e.Runs, e.Present, bytes(e.Bytes))
+	a.Notef("%d runs, %d in the store; the others take %s of disk", e.Runs, e.Present, size(e.Bytes))
 	if o.DryRun || e.Present == e.Runs {
 		return nil
 	}
@@ -119,8 +137,8 @@ func tell(a *app.App, p meta.Progress) {
 	a.Notef("[%d/%d] %s %s: %d steps in %.0f s, %.1f %%; %s to go", p.Done, p.Total, p.Task.Set, p.Task.ID(), p.Task.Steps, p.Seconds, p.Accuracy, p.Remaining.Round(time.Second))
 }
 
-// bytes writes a size with a unit.
-func bytes(n int64) string {
+// size writes a size with a unit.
+func size(n int64) string {
 	const unit = 1024
 	v, i := float64(n), 0
 	for ; v >= unit && i < 4; i++ {

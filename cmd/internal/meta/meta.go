@@ -14,6 +14,6 @@ func NewCommand(a *app.App) *cobra.Command {
 		Use:   "meta",
 		Short: "Train NiNo itself: collect trajectories, train on them, evaluate",
 	}
-	cmd.AddCommand(newCollect(a, runCollect), newTrain(a, runTrain), newEval(a, runEval))
+	cmd.AddCommand(newCollect(a, runCollect), newManifest(a, runManifest), newTrain(a, runTrain), newEval(a, runEval))
 	return cmd
 }

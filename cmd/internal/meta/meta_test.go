@@ -51,6 +51,38 @@ func TestCollectFlags(t *testing.T) {
 	})
 }
 
+// Schedulers say in the environment which process of how many this is.
+func TestCollectIndexFromEnvironment(t *testing.T) {
+	for _, name := range indexVariables {
+		t.Run(name, func(t *testing.T) {
+			for _, other := range indexVariables {
+				t.Setenv(other, "")
+			}
+			t.Setenv(name, "2")
+			o, err := apptest.Parse(t, &app.App{}, newCollect, "plan.json", "--out=s", "--shards=3")
+			if err != nil || o.shard != 2 {
+				t.Errorf("shard %d, %v, expected 2", o.shard, err)
+			}
+			if o, err = apptest.Parse(t, &app.App{}, newCollect, "plan.json", "--out=s", "--shards=3", "--index=1"); err != nil || o.shard != 1 {
+				t.Errorf("shard %d, %v, expected that of --index, 1", o.shard, err)
+			}
+			if o, err = apptest.Parse(t, &app.App{}, newCollect, "plan.json", "--out=s"); err != nil || o.Shards != 0 {
+				t.Errorf("%d shards, %v, expected none without --shards", o.Shards, err)
+			}
+		})
+	}
+}
+
+func TestManifestFlags(t *testing.T) {
+	checkFlags(t, newManifest, []string{"slurm", "plan.json", "--out=s", "--shards=4"}, nil, map[string]flagTest[manifestOptions]{
+		"out":     {"t", func(o manifestOptions) any { return o.Out }, "t"},
+		"shards":  {"5", func(o manifestOptions) any { return o.Shards }, 5},
+		"workers": {"3", func(o manifestOptions) any { return o.Workers }, 3},
+		"image":   {"i", func(o manifestOptions) any { return o.Image }, "i"},
+		"claim":   {"c", func(o manifestOptions) any { return o.Claim }, "c"},
+	})
+}
+
 func TestTrainFlags(t *testing.T) {
 	checkFlags(t, newTrain, []string{"store", "--out=d"}, nil, map[string]flagTest[trainOptions]{
 		"out":              {"e", func(o trainOptions) any { return o.Dir }, "e"},
@@ -58,6 +90,8 @@ func TestTrainFlags(t *testing.T) {
 		"width":            {"32", func(o trainOptions) any { return o.Width }, 32},
 		"iterations":       {"70", func(o trainOptions) any { return o.Iterations }, 70},
 		"runs":             {"5", func(o trainOptions) any { return o.Runs }, 5},
+		"horizons":         {"40", func(o trainOptions) any { return o.Horizons }, 40},
+		"slice":            {"100", func(o trainOptions) any { return o.Slice }, 100},
 		"windows":          {"6", func(o trainOptions) any { return o.Windows }, 6},
 		"spacing":          {"100,200", func(o trainOptions) any { return o.Spacing }, []int{100, 200}},
 		"lr":               {"1e-2", func(o trainOptions) any { return o.LR }, 1e-2},
@@ -91,7 +125,13 @@ func TestRefusals(t *testing.T) {
 	_, err := apptest.Parse(t, &app.App{}, newCollect, "plan.json", "--workers=-1", "--shards=2", "--index=2")
 	refuse(err, "--out is missing", "--workers -1", `--index "2": expected a number from 0 to 1`)
 	_, err = apptest.Parse(t, &app.App{}, newCollect, "plan.json", "--out=s", "--index=1")
-	refuse(err, "--index and --shards go together")
+	refuse(err, "--index without --shards")
+	_, err = apptest.Parse(t, &app.App{}, newCollect, "plan.json", "--out=s", "--shards=3")
+	refuse(err, "neither $JOB_COMPLETION_INDEX nor $SLURM_ARRAY_TASK_ID is set")
+	_, err = apptest.Parse(t, &app.App{}, newManifest, "pbs", "plan.json", "--shards=0", "--workers=0")
+	refuse(err, `"pbs": expected kubernetes or slurm`, "--out is missing", "--shards 0", "--workers 0")
+	_, err = apptest.Parse(t, &app.App{}, newManifest, "kubernetes", "plan.json", "--shards=2", "--out=store")
+	refuse(err, "--image is missing", "--claim is missing")
 	_, err = apptest.Parse(t, &app.App{}, newTrain, "store", "--method=l2o", "--width=0", "--spacing=0", "--lr=0")
 	refuse(err, "--out is missing", "--method", "--width 0", "--spacing 0", "--lr 0")
 	_, err = apptest.Parse(t, &app.App{}, newEval, "store", "--windows=0")
