@@ -5,6 +5,7 @@
 package ops
 
 import (
+	"ninox/onnxgraph"
 	"ninox/onnxgraph/op"
 )
 
@@ -64,44 +65,76 @@ func gradBatchNorm(c op.GradCtx) error {
 			return c.Errorf("no gradient of the running statistics")
 		}
 	}
-	train := c.Node().Int("training_mode", 0) != 0 || c.Opset() < 14 && len(c.Node().Outputs) > 1
-	axes := append([]int64{0}, upTo(2, rank)...)
-	channel := func(v string) string { // a vector, to broadcast along the channels
-		if rank == 2 {
-			return v
-		}
-		return k.unsqueeze(v, upTo(1, rank-1)...)
-	}
-	dy := c.GO(0)
-	mean, variance := channel(c.I(3)), channel(c.I(4))
-	if train {
-		mean = k.reduce("ReduceMean", x, true, axes...)
-	}
-	centred := k.sub(x, mean)
-	if train {
-		variance = k.reduce("ReduceMean", k.square(centred), true, axes...)
-	}
-	eps := k.ScalarLike(variance, float64(c.Node().Float("epsilon", 1e-5)))
-	r := k.one("Reciprocal", k.one("Sqrt", k.add(variance, eps)))
-	normal := k.mul(centred, r)
-	gain := k.mul(channel(c.I(1)), r)
-	c.SetGI(1, k.sum(k.mul(dy, normal), false, axes...))
-	c.SetGI(2, k.sum(dy, false, axes...))
-	if !train {
-		c.SetGI(0, k.mul(dy, gain))
-		if c.Needs(3) {
-			c.SetGI(3, k.neg(k.sum(k.mul(dy, gain), false, axes...)))
-		}
-		if c.Needs(4) {
-			half := k.scale(k.mul(k.mul(dy, gain), k.mul(normal, r)), -0.5)
-			c.SetGI(4, k.sum(half, false, axes...))
-		}
-		return nil
-	}
-	if c.Needs(0) {
-		flat := k.reduce("ReduceMean", dy, true, axes...)
-		slope := k.reduce("ReduceMean", k.mul(dy, normal), true, axes...)
-		c.SetGI(0, k.mul(gain, k.sub(k.sub(dy, flat), k.mul(normal, slope))))
+	b := batchNormGrad{GradCtx: c, calc: k, axes: append([]int64{0}, upTo(2, rank)...), wide: upTo(1, rank-1)}
+	if c.Node().Int("training_mode", 0) != 0 || c.Opset() < 14 && len(c.Node().Outputs) > 1 {
+		b.ofBatch()
+	} else {
+		b.given()
 	}
 	return nil
+}
+
+// batchNormGrad is the gradient of one normalisation. Statistics are vectors
+// over the channels, broadcast only where they meet the input.
+type batchNormGrad struct {
+	op.GradCtx
+	calc
+	axes []int64 // over which a channel is normalised
+	wide []int64 // axes behind the channels
+}
+
+// channel makes a vector broadcast along the channels.
+func (b batchNormGrad) channel(v string) string {
+	if len(b.wide) == 0 {
+		return v
+	}
+	return b.unsqueeze(v, b.wide...)
+}
+
+func (b batchNormGrad) mean(x string) string  { return b.reduce("ReduceMean", x, false, b.axes...) }
+func (b batchNormGrad) total(x string) string { return b.sum(x, false, b.axes...) }
+
+// inverse is 1/√(σ²+ε).
+func (b batchNormGrad) inverse(variance string) string {
+	eps := b.ScalarLike(variance, float64(b.Node().Float("epsilon", 1e-5)))
+	return b.one("Reciprocal", b.one("Sqrt", b.add(variance, eps)))
+}
+
+// scaleAndBias gives the gradients of both, from Σ dY·(x−μ) and Σ dY.
+func (b batchNormGrad) scaleAndBias(r, product, flat string) {
+	b.SetGI(1, b.mul(product, r))
+	b.SetGI(2, flat)
+}
+
+// given is the gradient where the statistics are inputs.
+func (b batchNormGrad) given() {
+	dy, r := b.GO(0), b.inverse(b.I(4))
+	gain := b.mul(b.I(1), r)
+	centred := b.sub(b.I(0), b.channel(b.I(3)))
+	product, flat := b.total(b.mul(dy, centred)), b.total(dy)
+	b.scaleAndBias(r, product, flat)
+	b.SetGI(0, b.mul(dy, b.channel(gain)))
+	b.SetGI(3, b.neg(b.mul(flat, gain)))
+	b.SetGI(4, b.scale(b.mul(b.mul(product, gain), b.square(r)), -0.5))
+}
+
+// ofBatch is the gradient where the statistics are those of the batch. What
+// dX has besides dY·scale·r is linear in x̂, and so is BatchNormalization with
+// given statistics: one pass over the input instead of four.
+func (b batchNormGrad) ofBatch() {
+	x, dy := b.I(0), b.GO(0)
+	mean := b.mean(x)
+	centred := b.sub(x, b.channel(mean))
+	variance := b.mean(b.square(centred))
+	r := b.inverse(variance)
+	product, flat := b.total(b.mul(dy, centred)), b.total(dy)
+	b.scaleAndBias(r, product, flat)
+	if !b.Needs(0) {
+		return
+	}
+	gain := b.mul(b.I(1), r)
+	count := b.cast(b.two("Div", b.one("Size", x), b.one("Size", b.I(1))), b.Fact(x).DType())
+	share := b.neg(b.div(gain, count))
+	rest := b.Emit("BatchNormalization", []string{centred, b.mul(share, b.mul(product, r)), b.mul(share, flat), b.zerosLike(mean), variance}, onnxgraph.FloatAttr("epsilon", b.Node().Float("epsilon", 1e-5)))
+	b.SetGI(0, b.add(b.mul(dy, b.channel(gain)), rest))
 }

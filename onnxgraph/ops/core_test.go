@@ -237,6 +237,8 @@ func TestConvolutions(t *testing.T) {
 		{Op: "Conv", In: in(normal(2, 8, 9), normal(3, 8, 3), normal(3)), Attrs: with(pads(1, 1), is("strides", 2)), Reason: "one-dimensional"},
 		{Op: "Conv", In: in(normal(2, 3, 9), normal(2, 3, 4)), Reason: "one-dimensional, few channels"},
 		{Op: "Conv", In: in(normal(2, 8, 4, 5, 4), normal(3, 8, 2, 3, 2), normal(3)), Attrs: with(pads(1, 0, 0, 0, 1, 1), is("strides", 1, 2, 1)), Reason: "three-dimensional"},
+		{Op: "Conv", In: in(normal(2, 3, 8, 9), normal(4, 3, 2, 3), normal(4)), Free: []int{0, 2, 3}, Attrs: with(is("dilations", 3, 2), pads(1, 2, 0, 1)), Reason: "few channels, dilated, images of any size"},
+		{Op: "Conv", In: in(normal(2, 1, 7, 6), normal(3, 1, 4, 4)), Attrs: with(pads(1, 2, 2, 1)), Reason: "few channels, many taps"},
 		{Op: "Conv", In: in(normal(2, 9, 4, 4), normal(5, 9, 1, 1)), Reason: "1x1"},
 		{Op: "Conv", In: in(normal(2, 3, 8, 7), normal(4, 3, 3, 2)), Free: []int{0, 2, 3}, Attrs: with(is("strides", 2, 3), pads(1, 0, 0, 1)), Reason: "images of any size"},
 		{Op: "Conv", In: in(normal(2, 8, 6, 7), normal(4, 8, 3, 3)), Free: []int{2, 3}, Attrs: with(pads(1, 1, 1, 1)), Reason: "images of any size, channels last"},
