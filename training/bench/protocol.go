@@ -70,6 +70,7 @@ type Task struct {
 	Steps       int      `json:"steps"`
 	Period      int      `json:"period"` // steps from one nowcast to the next
 	EvalEvery   int      `json:"eval_every"`
+	EvalSamples int      `json:"eval_samples,omitempty"` // of the test data; 0: all
 }
 
 // Method is one row of the comparison. The first one is the base.

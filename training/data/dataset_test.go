@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -383,5 +384,38 @@ func BenchmarkBatch(b *testing.B) {
 		if err := d.Batch(idx, batch.Buffers); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func equalBuffers(a, b Buffer) bool {
+	return slices.Equal(a.Floats, b.Floats) && slices.Equal(a.Int64s, b.Int64s)
+}
+
+func TestSpread(t *testing.T) {
+	s, err := Open(t.Context(), "embedded")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := Spread(s.Test, 4)
+	if d.Len() != 4 || d.Hash() == s.Test.Hash() || Spread(s.Test, 2000) != s.Test {
+		t.Fatalf("%d samples", d.Len())
+	}
+	buffers := func(n int) []Buffer {
+		var out []Buffer
+		for _, c := range s.Test.Columns() {
+			if c.DType == onnxgraph.Float {
+				out = append(out, Buffer{Floats: make([]float32, n*c.Elements())})
+			} else {
+				out = append(out, Buffer{Int64s: make([]int64, n*c.Elements())})
+			}
+		}
+		return out
+	}
+	got, want := buffers(4), buffers(4)
+	if err := errors.Join(d.Batch([]int{0, 1, 2, 3}, got), s.Test.Batch([]int{0, 500, 1000, 1500}, want)); err != nil || !slices.EqualFunc(got, want, equalBuffers) {
+		t.Errorf("the samples are not those of every quarter: %v", err)
+	}
+	if err := d.Batch([]int{4}, buffers(1)); err == nil {
+		t.Error("a sample beyond the last was read")
 	}
 }

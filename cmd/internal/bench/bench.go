@@ -17,24 +17,25 @@ import (
 )
 
 type options struct {
-	Suite     string
-	Tasks     []string
-	Methods   []string
-	Data      []string
-	EvalData  []string
-	Tokenizer []string
-	Weights   []string
-	With      []string
-	Seeds     int
-	Steps     int
-	Period    int
-	EvalEvery int
-	Target    string
-	Tune      string
-	Grid      []float64
-	Workers   int
-	Plan      bool
-	Out       string
+	Suite       string
+	Tasks       []string
+	Methods     []string
+	Data        []string
+	EvalData    []string
+	Tokenizer   []string
+	Weights     []string
+	With        []string
+	Seeds       int
+	Steps       int
+	Period      int
+	EvalEvery   int
+	EvalSamples int
+	Target      string
+	Tune        string
+	Grid        []float64
+	Workers     int
+	Plan        bool
+	Out         string
 }
 
 // asked says whether the invocation names something to compare; otherwise it
@@ -86,7 +87,8 @@ folder of training artifacts.`,
 	f.IntVar(&o.Seeds, "seeds", bench.MinSeeds, "seeds of each method, counted from --seed")
 	f.IntVar(&o.Steps, "steps", 0, "steps of every run (default: those of the suite or task)")
 	f.IntVar(&o.Period, "period", 0, "steps from one nowcast to the next (default: that of the suite, else 1000)")
-	f.IntVar(&o.EvalEvery, "eval-every", 0, "steps between two tests (default: a hundredth of --steps)")
+	f.IntVar(&o.EvalEvery, "eval-every", 0, "steps between two tests (default: a fiftieth of --steps)")
+	f.IntVar(&o.EvalSamples, "eval-samples", 0, "test on this many samples (default: those of the suite, else all)")
 	f.StringVar(&o.Target, "target", bench.TargetTuned, "tuned: the level that the base reaches with every seed; paper: that of the paper")
 	f.StringVar(&o.Tune, "tune", bench.TuneBase, "whose learning rate is searched for: base, each (of all methods), none")
 	f.Float64SliceVar(&o.Grid, "grid", []float64{1. / 3, 1, 3}, "learning rates of the search, relative to that of the task")
@@ -111,7 +113,7 @@ func (o *options) check(c *cobra.Command) error {
 	for _, n := range []struct {
 		flag  string
 		value int
-	}{{"steps", o.Steps}, {"period", o.Period}, {"eval-every", o.EvalEvery}, {"workers", o.Workers}} {
+	}{{"steps", o.Steps}, {"period", o.Period}, {"eval-every", o.EvalEvery}, {"eval-samples", o.EvalSamples}, {"workers", o.Workers}} {
 		if n.value < 0 || n.value == 0 && c.Flags().Changed(n.flag) {
 			f.Addf("--%s %d: expected at least 1", n.flag, n.value)
 		}

@@ -29,24 +29,25 @@ func TestFlags(t *testing.T) {
 		get  func(o options) any
 		want any
 	}{
-		"suite":      {[]string{"--suite", "small"}, func(o options) any { return o.Suite }, "small"},
-		"tasks":      {[]string{"--tasks", "fm-32,c10-16"}, func(o options) any { return o.Tasks }, []string{"fm-16", "fm-32", "c10-16"}},
-		"methods":    {[]string{"--methods", "nino:schedule=cosine"}, func(o options) any { return o.Methods }, []string{"linefit", "nino:schedule=cosine"}},
-		"data":       {[]string{"--data", "fm-16=embedded"}, func(o options) any { return o.Data }, []string{"fm-16=embedded"}},
-		"eval-data":  {[]string{"--eval-data", "npz:x"}, func(o options) any { return o.EvalData }, []string{"npz:x"}},
-		"tokenizer":  {[]string{"--tokenizer", "t"}, func(o options) any { return o.Tokenizer }, []string{"t"}},
-		"weights":    {[]string{"--weights", "nino=w"}, func(o options) any { return o.Weights }, []string{"nino=w"}},
-		"with":       {[]string{"--with", "safeguard=off"}, func(o options) any { return o.With }, []string{"safeguard=off"}},
-		"seeds":      {[]string{"--seeds", "5"}, func(o options) any { return o.Seeds }, 5},
-		"steps":      {[]string{"--steps", "50"}, func(o options) any { return o.Steps }, 50},
-		"period":     {[]string{"--period", "10"}, func(o options) any { return o.Period }, 10},
-		"eval-every": {[]string{"--eval-every", "5"}, func(o options) any { return o.EvalEvery }, 5},
-		"target":     {[]string{"--target", "paper"}, func(o options) any { return o.Target }, "paper"},
-		"tune":       {[]string{"--tune", "each"}, func(o options) any { return o.Tune }, "each"},
-		"grid":       {[]string{"--grid", "0.5,2"}, func(o options) any { return o.Grid }, []float64{0.5, 2}},
-		"workers":    {[]string{"--workers", "3"}, func(o options) any { return o.Workers }, 3},
-		"plan":       {[]string{"--plan"}, func(o options) any { return o.Plan }, true},
-		"out":        {[]string{"--out", "x"}, func(o options) any { return o.Out }, "x"},
+		"suite":        {[]string{"--suite", "small"}, func(o options) any { return o.Suite }, "small"},
+		"tasks":        {[]string{"--tasks", "fm-32,c10-16"}, func(o options) any { return o.Tasks }, []string{"fm-16", "fm-32", "c10-16"}},
+		"methods":      {[]string{"--methods", "nino:schedule=cosine"}, func(o options) any { return o.Methods }, []string{"linefit", "nino:schedule=cosine"}},
+		"data":         {[]string{"--data", "fm-16=embedded"}, func(o options) any { return o.Data }, []string{"fm-16=embedded"}},
+		"eval-data":    {[]string{"--eval-data", "npz:x"}, func(o options) any { return o.EvalData }, []string{"npz:x"}},
+		"tokenizer":    {[]string{"--tokenizer", "t"}, func(o options) any { return o.Tokenizer }, []string{"t"}},
+		"weights":      {[]string{"--weights", "nino=w"}, func(o options) any { return o.Weights }, []string{"nino=w"}},
+		"with":         {[]string{"--with", "safeguard=off"}, func(o options) any { return o.With }, []string{"safeguard=off"}},
+		"seeds":        {[]string{"--seeds", "5"}, func(o options) any { return o.Seeds }, 5},
+		"steps":        {[]string{"--steps", "50"}, func(o options) any { return o.Steps }, 50},
+		"period":       {[]string{"--period", "10"}, func(o options) any { return o.Period }, 10},
+		"eval-every":   {[]string{"--eval-every", "5"}, func(o options) any { return o.EvalEvery }, 5},
+		"eval-samples": {[]string{"--eval-samples", "7"}, func(o options) any { return o.EvalSamples }, 7},
+		"target":       {[]string{"--target", "paper"}, func(o options) any { return o.Target }, "paper"},
+		"tune":         {[]string{"--tune", "each"}, func(o options) any { return o.Tune }, "each"},
+		"grid":         {[]string{"--grid", "0.5,2"}, func(o options) any { return o.Grid }, []float64{0.5, 2}},
+		"workers":      {[]string{"--workers", "3"}, func(o options) any { return o.Workers }, 3},
+		"plan":         {[]string{"--plan"}, func(o options) any { return o.Plan }, true},
+		"out":          {[]string{"--out", "x"}, func(o options) any { return o.Out }, "x"},
 	}
 	NewCommand(&app.App{}).LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if _, ok := tests[f.Name]; !ok && f.Name != "help" {
@@ -134,7 +135,7 @@ func TestSettle(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := p.Tasks[0]
-	if k.Title != "FM/16" || k.LR != 6e-3 || k.Metric != training.MetricAccuracy || k.PaperData || k.PaperTarget == nil || *k.PaperTarget != 89.5 || k.Parameters != 14378 || k.EvalEvery != 2 || k.Batch != 64 || k.BatchBytes != 64*(28*28*4+8) {
+	if k.Title != "FM/16" || k.LR != 6e-3 || k.Metric != training.MetricAccuracy || k.PaperData || k.PaperTarget == nil || *k.PaperTarget != 89.5 || k.Parameters != 14378 || k.EvalEvery != 4 || k.Batch != 64 || k.BatchBytes != 64*(28*28*4+8) {
 		t.Errorf("task %+v", k)
 	}
 	if !strings.Contains(k.Note, "subset") || len(k.TrainHash) != 64 || k.TrainHash == k.TestHash {
@@ -186,7 +187,7 @@ func TestSuites(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, err = settle(t, "--suite", "small", "--tasks", "bytes-3-64", "--steps", "200")
-	if err != nil || len(p.Tasks) != 1 || p.Tasks[0].Steps != 200 || p.Tasks[0].Period != 50 || p.Tasks[0].Metric != training.MetricLoss {
+	if err != nil || len(p.Tasks) != 1 || p.Tasks[0].Steps != 200 || p.Tasks[0].Period != 40 || p.Tasks[0].Metric != training.MetricLoss {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if _, err := settle(t, "--suite", "small", "--tasks", "c10-16"); err == nil || !strings.Contains(err.Error(), "not found") {

@@ -22,10 +22,14 @@ import (
 // tuningOffset is how far the seed of the search lies above the first seed.
 const tuningOffset = 1000
 
+// evaluations is how often a run is tested, where no flag says otherwise: the
+// steps to a target are known to one part in so many.
+const evaluations = 50
+
 // settled are the flags of ninox accelerate that the bench sets itself.
 var settled = map[string]bool{
 	"out": true, "resume": true, "overwrite": true, "no-baseline": true, "keep-states": true, "data": true, "eval-data": true,
-	"tokenizer": true, "method": true, "weights": true, "steps": true, "eval-every": true, "period": true, "target": true, "seed": true,
+	"tokenizer": true, "method": true, "weights": true, "steps": true, "eval-every": true, "eval-samples": true, "period": true, "target": true, "seed": true,
 }
 
 // settle turns the flags into a protocol. Data and models are read, so that
@@ -146,7 +150,7 @@ func (o *options) settleTasks(ctx context.Context, a *app.App, p *bench.Protocol
 		name := source.Name()
 		task := bench.Task{
 			Name: name, Title: name, Source: t.source, EvalData: eval.of(name, ""), Tokenizer: tokenizer.of(name, ""),
-			Steps: cmp.Or(o.Steps, t.steps), Period: cmp.Or(o.Period, t.period, 1000),
+			Steps: cmp.Or(o.Steps, t.steps), Period: cmp.Or(o.Period, t.period, 1000), EvalSamples: cmp.Or(o.EvalSamples, t.samples),
 		}
 		if source.Task != nil {
 			task.Title = source.Task.Title
@@ -209,7 +213,7 @@ func (o *options) settleTask(ctx context.Context, a *app.App, t bench.Task, p *b
 	}
 	t.Note, t.TrainHash, t.TestHash = j.Split.Note, j.Split.Train.Hash(), j.Split.Test.Hash()
 	t.Metric, t.LR, t.Batch, t.Steps = j.Metric(), j.LR, j.Batch, j.Steps
-	t.Data, t.EvalEvery = cmp.Or(t.Data, j.Data, j.Split.Name), cmp.Or(o.EvalEvery, max(1, t.Steps/100))
+	t.Data, t.EvalEvery = cmp.Or(t.Data, j.Data, j.Split.Name), cmp.Or(o.EvalEvery, max(1, t.Steps/evaluations))
 	if task := base.Source.Task; task != nil {
 		t.PaperData = j.Split.Name == task.Data
 		if task.Target > 0 {
@@ -257,9 +261,12 @@ func arguments(p *bench.Protocol, t bench.Task, m bench.Method, dir string, lr f
 	add("eval-data", t.EvalData)
 	add("tokenizer", t.Tokenizer)
 	add("weights", m.Weights)
-	for flag, n := range map[string]int{"steps": t.Steps, "eval-every": t.EvalEvery} {
-		if n > 0 {
-			add(flag, strconv.Itoa(n))
+	for _, f := range []struct {
+		flag  string
+		value int
+	}{{"steps", t.Steps}, {"eval-every", t.EvalEvery}, {"eval-samples", t.EvalSamples}} {
+		if f.value > 0 {
+			add(f.flag, strconv.Itoa(f.value))
 		}
 	}
 	if m.Method != bench.BaseMethod {

@@ -12,10 +12,11 @@ type suite struct {
 }
 
 type suiteTask struct {
-	source string
-	data   []string // specs to try in order; "" is the task's own data
-	steps  int      // 0: those of the task
-	period int
+	source  string
+	data    []string // specs to try in order; "" is the task's own data
+	steps   int      // 0: those of the task
+	period  int
+	samples int // of the test data; 0: all
 }
 
 // suites by name. The small one gives every task the steps that leave it about
@@ -25,10 +26,10 @@ func suites() map[string]suite {
 	return map[string]suite{
 		"small": {
 			tasks: []suiteTask{
-				{source: "fm-16", data: []string{"", "embedded"}, steps: 2000, period: 200},
-				{source: "c10-16", data: []string{"", "cifar10-jpeg"}, steps: 1500, period: 150},
-				{source: "fm-32", data: []string{"", "embedded"}, steps: 1000, period: 100},
-				{source: "bytes-3-64", data: []string{text}, steps: 500, period: 50},
+				{source: "fm-16", data: []string{"", "embedded"}, steps: 600, period: 60, samples: 2000},
+				{source: "c10-16", data: []string{"", "cifar10-jpeg"}, steps: 400, period: 40, samples: 1000},
+				{source: "fm-32", data: []string{"", "embedded"}, steps: 250, period: 25, samples: 1000},
+				{source: "bytes-3-64", data: []string{text}, steps: 400, period: 40, samples: 200},
 			},
 			methods: []string{"none", "linefit", "wnn+", "nino"},
 		},

@@ -48,6 +48,15 @@ func TestTaskDefaults(t *testing.T) {
 	}
 }
 
+func TestEvalSamples(t *testing.T) {
+	for samples, want := range map[int]int{0: 2000, 500: 500, 9000: 2000} {
+		j, err := prepare(t, Options{Data: "embedded", EvalSamples: samples})
+		if err != nil || j.Split.Test.Len() != want || j.Split.Train.Len() != 12000 {
+			t.Errorf("--eval-samples %d: %v, %v", samples, j, err)
+		}
+	}
+}
+
 func TestSeedDecidesTheStart(t *testing.T) {
 	first := func(seed uint64) byte {
 		j, err := Prepare(context.Background(), &app.App{Seed: seed, LogLevel: "warn"}, taskSource(t, "fm-16"), Options{Data: "embedded"})

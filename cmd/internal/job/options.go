@@ -29,6 +29,7 @@ type Options struct {
 	Target          string
 	KeepStates      []int
 	EvalEvery       int
+	EvalSamples     int
 	CheckpointEvery int
 	Workers         int
 	Out             string
@@ -54,6 +55,7 @@ func (o *Options) Register(c *cobra.Command) {
 	f.StringVar(&o.Target, "target", "", "goal on the test data: accuracy in percent of a classification, else loss; or accuracy:X, loss:X")
 	f.IntSliceVar(&o.KeepStates, "keep-states", nil, "steps after which the parameters are kept in RUN/states")
 	f.IntVar(&o.EvalEvery, "eval-every", 100, "steps between two tests")
+	f.IntVar(&o.EvalSamples, "eval-samples", 0, "test on this many samples, evenly spread over the test data (default: all)")
 	f.IntVar(&o.CheckpointEvery, "checkpoint-every", 1000, "steps between two checkpoints")
 	f.IntVar(&o.Workers, "workers", 0, "parts into which a batch is split, each on one thread; 0 chooses, 1 does not split")
 	f.StringVarP(&o.Out, "out", "o", "", "run folder (default: a new one, run-NAME)")
@@ -123,7 +125,7 @@ func (o *Options) checkNumbers(c *cobra.Command, f *app.Faults) {
 	for _, n := range []struct {
 		flag  string
 		value int
-	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"checkpoint-every", o.CheckpointEvery}, {"seq-len", o.Text.Length}} {
+	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"eval-samples", o.EvalSamples}, {"checkpoint-every", o.CheckpointEvery}, {"seq-len", o.Text.Length}} {
 		if n.value < 1 && c.Flags().Changed(n.flag) {
 			f.Addf("--%s %d: expected at least 1", n.flag, n.value)
 		}

@@ -36,6 +36,7 @@ func Prepare(ctx context.Context, a *app.App, src Source, o Options) (*Job, erro
 	if err := j.readEvalData(ctx); err != nil {
 		return nil, err
 	}
+	j.limitTest()
 	j.LR = cmp.Or(j.LR, j.Artifacts.LearningRate(), defaultLR)
 	if err := j.fitBatch(); err != nil {
 		return nil, err
@@ -103,6 +104,15 @@ func (j *Job) readEvalData(ctx context.Context) error {
 	}
 	j.Split = &split
 	return nil
+}
+
+// limitTest leaves of the test part what --eval-samples asks for.
+func (j *Job) limitTest() {
+	if j.EvalSamples > 0 && j.Split.Test != nil {
+		split := *j.Split
+		split.Test = data.Spread(split.Test, j.EvalSamples)
+		j.Split = &split
+	}
 }
 
 // fitBatch checks that the data fits the model's inputs and settles the batch

@@ -42,6 +42,7 @@ func TestFlags(t *testing.T) {
 		"target":           {"loss:0.5", func(o options) any { return o.Target }, "loss:0.5"},
 		"keep-states":      {"1,5,20", func(o options) any { return o.KeepStates }, []int{1, 5, 20}},
 		"eval-every":       {"10", func(o options) any { return o.EvalEvery }, 10},
+		"eval-samples":     {"12", func(o options) any { return o.EvalSamples }, 12},
 		"checkpoint-every": {"11", func(o options) any { return o.CheckpointEvery }, 11},
 		"workers":          {"2", func(o options) any { return o.Workers }, 2},
 		"out":              {"r", func(o options) any { return o.Out }, "r"},
