@@ -256,9 +256,6 @@ func TestDropout(t *testing.T) {
 	if one == two || one == eval() {
 		t.Errorf("training losses %v and %v: Dropout is not active", one, two)
 	}
-	if e.Workers() != 1 {
-		t.Errorf("batches of a random model are split over %d workers", e.Workers())
-	}
 }
 
 // The plain model: parameters inside, neither labels nor loss left, and a state

@@ -19,9 +19,9 @@
 //
 // A run that was interrupted or killed and is resumed ends with the same bits as
 // one that went through: the order of the samples depends on the seed and the
-// number of the batch alone, and a checkpoint holds everything else. That holds
-// on one machine with one version of ONNX Runtime and one number of threads, and
-// for models that draw no random numbers: Dropout continues with other draws.
+// number of the batch alone, what Dropout and its like draw on the seed, the step
+// and the batch (see random.go), and a checkpoint holds everything else. That
+// holds on one machine with one version of ONNX Runtime and one number of threads.
 //
 // # How a step runs
 //

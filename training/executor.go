@@ -18,6 +18,7 @@ type ExecutorOptions struct {
 	// Workers over which a batch is split, each single-threaded and sharing the
 	// parameters; 1 runs whole batches, 0 chooses.
 	Workers int
+	Seed    uint64       // of what the model draws in training, as Dropout does
 	Log     *slog.Logger // nil is silent
 }
 
@@ -38,11 +39,15 @@ type Executor struct {
 	rate  []float32
 	count []int64
 
-	whole   *wholeRunner // merged steps; nil until first used
-	workers map[int]*workerRunner
-	split   int // number of workers that steps use; 0 until the first batch decides
-	eval    *ort.Session
-	owned   closers
+	batch int  // number of the batch in an accumulated step
+	still bool // all draws are the same, while batches are compared
+
+	whole     *wholeRunner // merged steps; nil until first used
+	workers   map[int]*workerRunner
+	split     int // number of workers that steps use; 0 until the first batch decides
+	eval      *ort.Session
+	evalDraws *draws // the same in every evaluation
+	owned     closers
 }
 
 // NewExecutor prepares the artifacts for execution, with the parameters,
@@ -108,6 +113,7 @@ func (e *Executor) Step(ctx context.Context, batch map[string]*ort.Value, lr flo
 	if err := e.checkBatch(batch); err != nil {
 		return 0, err
 	}
+	e.batch = 0
 	n, err := e.chooseWorkers(ctx, batch)
 	if err != nil {
 		return 0, err
@@ -158,6 +164,7 @@ func (e *Executor) StepAccumulated(ctx context.Context, batches []map[string]*or
 			return losses, err
 		}
 		e.state.chainBuffers(i == 0)
+		e.batch = i
 		loss, err := w.gradients(ctx, b)
 		if err == nil {
 			if i < len(batches)-1 {
@@ -172,7 +179,7 @@ func (e *Executor) StepAccumulated(ctx context.Context, batches []map[string]*or
 		losses = append(losses, loss)
 	}
 	e.state.flip()
-	e.step++
+	e.step, e.batch = e.step+1, 0
 	return losses, nil
 }
 
@@ -199,15 +206,19 @@ func (e *Executor) Eval(ctx context.Context, batch map[string]*ort.Value) (float
 		return 0, nil, err
 	}
 	if e.eval == nil {
-		s, err := e.session(e.models.eval(), e.opts.Threads)
+		s, d, err := e.drawingSession(e.models.eval(), e.opts.Threads, 1)
 		if err != nil {
 			return 0, nil, fmt.Errorf("eval: %w", err)
 		}
-		e.eval = s
+		e.eval, e.evalDraws = s, d[0]
+		e.evalDraws.fill(e.opts.Seed, 0, 0, 0)
 	}
 	in := maps.Clone(batch)
 	for name, v := range e.state.parameters() {
 		in[name] = v
+	}
+	if e.evalDraws != nil {
+		in[drawsName] = e.evalDraws.value
 	}
 	out, err := e.eval.Run(ctx, in)
 	if err != nil {

@@ -86,6 +86,8 @@ func (e *Executor) sameGradients(ctx context.Context, n int, batch map[string]*o
 	if err != nil {
 		return false, err
 	}
+	e.still = true
+	defer func() { e.still = false }()
 	a, err := whole.gradients(ctx, batch)
 	if err != nil {
 		return false, err

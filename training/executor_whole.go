@@ -2,6 +2,8 @@ package training
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"ninox/onnxgraph"
 	ort "ninox/runtime"
@@ -15,6 +17,35 @@ func (e *Executor) session(m *onnxgraph.Model, threads int) (*ort.Session, error
 	}
 	e.owned.add(func() { s.Close() })
 	return s, nil
+}
+
+// drawingSession makes a session whose model draws what the executor feeds it,
+// for so many concurrent runs.
+func (e *Executor) drawingSession(m *onnxgraph.Model, threads, runs int) (*ort.Session, []*draws, error) {
+	operators, err := drawFromTables(m)
+	if err != nil {
+		return nil, nil, fmt.Errorf("random operators: %w", err)
+	}
+	s, err := e.session(m, threads)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := make([]*draws, runs)
+	for i := range out {
+		if out[i], err = newDraws(&e.owned, operators); err != nil {
+			return nil, nil, err
+		}
+	}
+	return s, out, nil
+}
+
+// fillDraws draws for a worker's part of the batch at hand.
+func (e *Executor) fillDraws(d *draws, worker int) {
+	if e.still {
+		d.still()
+	} else {
+		d.fill(e.opts.Seed, e.step+1, e.batch, worker)
+	}
 }
 
 func (e *Executor) binding(s *ort.Session) (*ort.Binding, error) {
@@ -59,14 +90,15 @@ type wholeRunner struct {
 	e     *Executor
 	sides [2]*ort.Binding // by the side that is read
 	loss  []float32
+	draws *draws
 }
 
 func newWholeRunner(e *Executor) (*wholeRunner, error) {
-	s, err := e.session(e.models.merged(), e.opts.Threads)
+	s, d, err := e.drawingSession(e.models.merged(), e.opts.Threads, 1)
 	if err != nil {
 		return nil, err
 	}
-	r := &wholeRunner{e: e, loss: make([]float32, 1)}
+	r := &wholeRunner{e: e, loss: make([]float32, 1), draws: d[0]}
 	loss, err := e.floats([]int64{}, r.loss)
 	if err != nil {
 		return nil, err
@@ -83,7 +115,7 @@ func newWholeRunner(e *Executor) (*wholeRunner, error) {
 		if err := e.bindClock(b); err != nil {
 			return nil, err
 		}
-		if err := b.Output(e.art.LossName, loss); err != nil {
+		if err := errors.Join(b.Output(e.art.LossName, loss), r.draws.bind(b)); err != nil {
 			return nil, err
 		}
 	}
@@ -92,6 +124,7 @@ func newWholeRunner(e *Executor) (*wholeRunner, error) {
 
 func (r *wholeRunner) run(ctx context.Context, batch map[string]*ort.Value) (float64, error) {
 	b := r.sides[r.e.state.cur]
+	r.e.fillDraws(r.draws, 0)
 	for name, v := range batch {
 		if err := b.Input(name, v); err != nil {
 			return 0, err

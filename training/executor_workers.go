@@ -30,6 +30,7 @@ type worker struct {
 	loss  []float32
 	share []float32
 	grads map[string]*ort.Value // by slot name
+	draws *draws
 }
 
 // runner returns the runner of n workers, made when first used.
@@ -37,13 +38,13 @@ func (e *Executor) runner(n int) (*workerRunner, error) {
 	if r := e.workers[n]; r != nil {
 		return r, nil
 	}
-	s, err := e.session(e.models.gradients(), threadsOf(e.opts, n))
+	s, d, err := e.drawingSession(e.models.gradients(), threadsOf(e.opts, n), n)
 	if err != nil {
 		return nil, err
 	}
 	r := &workerRunner{e: e}
-	for range n {
-		w, share, err := e.newWorker(s)
+	for k := range n {
+		w, share, err := e.newWorker(s, d[k])
 		if err != nil {
 			return nil, err
 		}
@@ -54,8 +55,8 @@ func (e *Executor) runner(n int) (*workerRunner, error) {
 	return r, nil
 }
 
-func (e *Executor) newWorker(s *ort.Session) (*worker, *ort.Value, error) {
-	w := &worker{loss: make([]float32, 1), share: []float32{1}, grads: map[string]*ort.Value{}}
+func (e *Executor) newWorker(s *ort.Session, d *draws) (*worker, *ort.Value, error) {
+	w := &worker{loss: make([]float32, 1), share: []float32{1}, grads: map[string]*ort.Value{}, draws: d}
 	loss, err := e.floats([]int64{}, w.loss)
 	if err != nil {
 		return nil, nil, err
@@ -75,7 +76,7 @@ func (e *Executor) newWorker(s *ort.Session) (*worker, *ort.Value, error) {
 			return nil, nil, err
 		}
 		w.sides[side] = b
-		if err := errors.Join(e.state.bind(b, side, e.state.slotNames(false), false), e.state.bindChain(b, side)); err != nil {
+		if err := errors.Join(e.state.bind(b, side, e.state.slotNames(false), false), e.state.bindChain(b, side), d.bind(b)); err != nil {
 			return nil, nil, err
 		}
 		if err := b.Output(e.art.LossName, loss); err != nil {
@@ -109,6 +110,7 @@ func (r *workerRunner) gradients(ctx context.Context, batch map[string]*ort.Valu
 	errs := make([]error, len(r.workers))
 	var wg sync.WaitGroup
 	for k, w := range r.workers {
+		r.e.fillDraws(w.draws, k)
 		w.share[0] = float32(float64(sizes[k]) / float64(total))
 		run := func() { errs[k] = w.run(ctx, r.e.state.cur, parts[k]) }
 		if k == len(r.workers)-1 {

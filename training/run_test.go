@@ -94,6 +94,54 @@ func normConfig(t testing.TB, o ExecutorOptions) Config {
 	}
 }
 
+// dropoutConfig is a run of two layers with Dropout between them.
+func dropoutConfig(t testing.TB, o ExecutorOptions) Config {
+	t.Helper()
+	b := onnxgraph.NewBuilder("dropout", 17)
+	n := onnxgraph.Sym("n")
+	x := b.Input("x", onnxgraph.Float, onnxgraph.Shape{n, onnxgraph.Known(fakeFeatures)})
+	weight := func(name string, in, out int64) string {
+		v := make([]float32, in*out)
+		for i := range v {
+			v[i] = float32(symmetric(uint64(i)+uint64(out)<<20)) / 2
+		}
+		return b.Init(onnxgraph.Floats(name, []int64{in, out}, v))
+	}
+	h := b.Op("Relu", []string{b.Op("MatMul", []string{x, weight("w0", fakeFeatures, 32)})})
+	h = b.Op("Dropout", []string{h, b.Const(onnxgraph.Scalar("ratio", 0.25))})
+	b.Output(b.Named("logits", "MatMul", []string{h, weight("w1", 32, fakeClasses)}), onnxgraph.Float, onnxgraph.Shape{n, onnxgraph.Known(fakeClasses)})
+	m, err := b.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := mustArtifacts(t, m, ArtifactOptions{})
+	s := &weights.Set{}
+	clouds := fakeData(t, 200, 1)
+	buf := data.NewBatch(clouds.Columns(), 200)
+	all := make([]int, 200)
+	for i := range all {
+		all[i] = i
+	}
+	if err := clouds.Batch(all, buf.Buffers); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range clouds.Columns() {
+		if c.Name == "x" {
+			s.AddFloats("x", []int64{200, fakeFeatures}, buf.Buffers[i].Floats)
+		} else {
+			s.Add("labels", weights.DenseInt64s([]int64{200}, buf.Buffers[i].Int64s))
+		}
+	}
+	d, err := data.NewArrays("clouds", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{
+		Dir: filepath.Join(t.TempDir(), "run"), Trainer: mustExecutor(t, a, o), Artifacts: a,
+		Train: d, Test: data.Head(d, 30), Steps: 24, Batch: 32, Seed: 3, LR: 1e-2, EvalEvery: 8, CheckpointEvery: 10,
+	}
+}
+
 // variants are ways to run that must all be resumable to the last bit.
 var variants = map[string]func(t testing.TB) Config{
 	"whole batches": func(t testing.TB) Config { return realConfig(t, ExecutorOptions{Workers: 1}) },
@@ -106,6 +154,13 @@ var variants = map[string]func(t testing.TB) Config{
 	"schedule and nowcasts": func(t testing.TB) Config {
 		c := realConfig(t, ExecutorOptions{Workers: 1})
 		c.Schedule, c.Warmup = ScheduleCosine, 5
+		c.Nowcaster, c.Period, c.Horizons, c.Safeguard = lastState{}, 10, []int{1}, true
+		return c
+	},
+	"dropout": func(t testing.TB) Config { return dropoutConfig(t, ExecutorOptions{Workers: 1, Seed: 3}) },
+	"dropout on two workers, accumulated, nowcasts": func(t testing.TB) Config {
+		c := dropoutConfig(t, ExecutorOptions{Workers: 2, Seed: 3})
+		c.Accumulate = 2
 		c.Nowcaster, c.Period, c.Horizons, c.Safeguard = lastState{}, 10, []int{1}, true
 		return c
 	},

@@ -35,7 +35,7 @@ func (j *Job) Run(ctx context.Context, engine *ort.Engine, o RunOptions) (*train
 	if threads == 0 {
 		threads = goruntime.NumCPU()
 	}
-	exec, err := training.NewExecutor(engine, j.Artifacts, training.ExecutorOptions{Threads: threads, Workers: j.Workers, Log: log})
+	exec, err := training.NewExecutor(engine, j.Artifacts, training.ExecutorOptions{Threads: threads, Workers: j.Workers, Seed: j.app.Seed, Log: log})
 	if err != nil {
 		return nil, err
 	}
