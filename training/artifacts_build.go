@@ -32,8 +32,8 @@ type ArtifactOptions struct {
 	// LearningRate is saved as the initial one; default 1e-3.
 	LearningRate float64
 	// Train and Freeze are globs (path.Match) over initializer names. Without
-	// Train, every float initializer with a gradient is trained; Freeze takes
-	// parameters out.
+	// Train, every float initializer with a gradient is trained, except those that
+	// ConstantsOf tells; Freeze takes parameters out.
 	Train, Freeze []string
 	// NoDecay are globs over parameters without weight decay, besides those that
 	// DecayMatricesOnly leaves out: all with fewer than two axes longer than 1, as
@@ -119,8 +119,9 @@ type builder struct {
 
 func (b *builder) build(m *onnxgraph.Model) error {
 	b.given = map[string]bool{}
+	constants := ConstantsOf(m)
 	for _, t := range m.Graph.Initializers {
-		b.given[t.Name] = t.DType == onnxgraph.Float
+		b.given[t.Name] = t.DType == onnxgraph.Float && constants[t.Name] == ""
 	}
 	eval, err := b.standard(m)
 	if err != nil {
@@ -273,7 +274,8 @@ func (b *builder) chooseOutput(g *onnxgraph.Graph, facts *infer.Result) error {
 
 // differentiate chooses the parameters and appends their gradients. Without
 // Train globs, float initializers whose gradient is zero everywhere (shapes
-// of resizing, limits of clipping) are constants, not parameters.
+// of resizing, limits of clipping) are constants, not parameters, and so is what
+// ConstantsOf tells.
 func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, target string, buffers map[string]string) (trainable, frozen []string, res *autodiff.Result, err error) {
 	// Some exporters write parameters as Constant nodes, and then all of them.
 	lifted := !slices.Contains(slices.Collect(maps.Values(b.given)), true)

@@ -20,7 +20,7 @@ const (
 	Trainable = "trainable"
 	Frozen    = "frozen"
 	Statistic = "statistic" // updated by training, not by gradients
-	Constant  = "constant"  // no gradient reaches it
+	Constant  = "constant"  // no gradient reaches it, or the model says that it is no parameter
 	Blocked   = "blocked"
 )
 
@@ -110,6 +110,7 @@ func (r *Report) parameters(m *onnxgraph.Model, std *onnxgraph.Graph, o job.Mode
 	if err != nil {
 		return err
 	}
+	constants := training.ConstantsOf(m)
 	for _, t := range std.Initializers {
 		if !weight(t) {
 			continue
@@ -122,7 +123,9 @@ func (r *Report) parameters(m *onnxgraph.Model, std *onnxgraph.Graph, o job.Mode
 			p.block(blockers[t.Name])
 			r.Blocked += t.Len()
 		default:
-			p.State = stateOf(t.Name, art)
+			if p.State = stateOf(t.Name, art); p.State == Constant {
+				p.Reason = constants[t.Name]
+			}
 		}
 		if p.State == Trainable {
 			r.Trainable += t.Len()

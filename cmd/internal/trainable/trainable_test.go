@@ -87,3 +87,27 @@ func TestLoopsAreWrittenOut(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// What the exporter calls a buffer is a constant, and the report says why.
+func TestConstantsHaveReasons(t *testing.T) {
+	b := onnxgraph.NewBuilder("rotary", 18)
+	x := b.Input("x", onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("batch"), onnxgraph.Known(2)})
+	w := b.Init(onnxgraph.Floats("w", []int64{2}, []float32{1, 2}))
+	table := b.Init(onnxgraph.Floats("table", []int64{2}, []float32{3, 4}))
+	b.Output(b.Op("Mul", []string{b.Op("Mul", []string{x, w}), table}), onnxgraph.Float, nil)
+	m, err := b.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Graph.Metadata = []onnxgraph.KeyValue{{Key: "pkg.torch.export.ExportedProgram.graph_signature", Value: "p_w: PARAMETER target='w'\nb_table: BUFFER target='table' persistent=False"}}
+	m.Graph.ValueInfo = []*onnxgraph.Value{{Name: "table", Metadata: []onnxgraph.KeyValue{{Key: "pkg.torch.export.graph_signature.InputSpec.kind", Value: "BUFFER"}}}}
+	r := &Report{}
+	if err := r.parameters(m, m.Graph, job.ModelOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Parameters {
+		if want := map[string]string{"w": Trainable, "table": Constant}[p.Name]; p.State != want || (p.Reason != "") != (want == Constant) {
+			t.Errorf("%s is %s, %q, expected %s", p.Name, p.State, p.Reason, want)
+		}
+	}
+}
