@@ -39,9 +39,16 @@ func (m *matcher) byFold() {
 			return
 		}
 		free := m.free()
-		m.open(func(i int, p *ModelParameter) {
+		for i := range m.parameters {
+			p := &m.parameters[i]
+			arrays := free
+			if f := m.found[i]; f != nil { // an exporter may keep the name of a folded weight
+				if arrays = []string{f.Array}; f.How == ByValue || f.How == ByFold || f.Transposed || f.Array == "" {
+					continue
+				}
+			}
 			var fits []folded
-			for _, a := range free {
+			for _, a := range arrays {
 				for n := range normals {
 					if f, ok := m.folded(p, a, &normals[n], state); ok {
 						fits = append(fits, f)
@@ -51,7 +58,7 @@ func (m *matcher) byFold() {
 			if len(fits) == 1 {
 				m.take(i, fits[0], state)
 			}
-		})
+		}
 	}
 }
 
