@@ -11,8 +11,14 @@ import (
 	"ninox/training/data"
 )
 
-// defaultEvalBatch is the number of samples per evaluation batch.
-const defaultEvalBatch = 1000
+// By default an evaluation batch has this many samples, fewer where their
+// outputs would have more than this many elements (of language models, with
+// tens of thousands of classes for each token), but never fewer than a training
+// batch, for which memory must do anyway.
+const (
+	defaultEvalBatch = 1000
+	maxEvalOutputs   = 1 << 26
+)
 
 // evaluator computes loss and accuracy over the test data.
 type evaluator struct {
@@ -35,7 +41,7 @@ func newEvaluator(c *Config) (*evaluator, error) {
 		e.ignored = c.Artifacts.IgnoreIndex
 	}
 	if e.batch == 0 {
-		e.batch = defaultEvalBatch
+		e.batch = min(defaultEvalBatch, max(c.Batch, maxEvalOutputs/outputsPerSample(c, d)))
 	}
 	e.batch = max(1, e.batch/data.Unit(d))
 	for i, in := range c.Inputs {
@@ -53,6 +59,24 @@ func newEvaluator(c *Config) (*evaluator, error) {
 		}
 	}
 	return e, nil
+}
+
+// outputsPerSample is the number of elements that the judged output has for one
+// sample, as far as its declared shape and the labels tell; at least 1.
+func outputsPerSample(c *Config, d data.Dataset) int {
+	n := 1
+	if c.Artifacts == nil {
+		return n
+	}
+	for _, v := range c.Artifacts.Eval.Graph.Outputs {
+		if s := v.Type.Shape; v.Name == c.Logits && len(s) > 1 && s[len(s)-1].IsKnown() {
+			n = max(1, int(s[len(s)-1].Value))
+		}
+	}
+	for _, dim := range d.Columns()[len(d.Columns())-1].Shape {
+		n *= max(1, int(dim))
+	}
+	return n
 }
 
 func (e *evaluator) run(ctx context.Context) (Evaluation, error) {
