@@ -152,7 +152,7 @@ func (l *loop) restore() error {
 	if s.Step > l.Steps {
 		return fmt.Errorf("run directory %s: has made %d steps already, more than the %d asked for", l.Dir, s.Step, l.Steps)
 	}
-	if err := errors.Join(l.Trainer.SetState(s.params), l.Trainer.SetMoments(s.moments), l.setBuffers(s.buffers)); err != nil {
+	if err := errors.Join(l.Trainer.SetState(s.params), l.Trainer.SetMoments(s.moments), l.setBuffers(s.buffers), l.setAveraged(s.average)); err != nil {
 		return fmt.Errorf("run directory %s: checkpoint of step %d: %w", l.Dir, s.Step, err)
 	}
 	l.Trainer.SetStepCount(s.Updates)
@@ -268,6 +268,9 @@ func (l *loop) one(ctx context.Context, step int) error {
 		}
 		l.durations.add(time.Since(start))
 		l.remember(l.loss)
+		if err := l.average(step); err != nil {
+			return err
+		}
 	}
 	undone, err := l.settle(step, l.loss)
 	switch {
@@ -321,7 +324,11 @@ func (l *loop) evaluateIfDue(ctx context.Context) error {
 	if l.eval == nil || l.step == 0 || l.lastStep == l.step || (l.step%l.EvalEvery != 0 && l.step != l.Steps) {
 		return nil
 	}
-	e, err := l.eval.run(ctx)
+	var e Evaluation
+	err := l.atResult(func() (err error) {
+		e, err = l.eval.run(ctx)
+		return err
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -360,7 +367,7 @@ func (l *loop) checkpoint() error {
 	if err := l.metrics.sync(); err != nil {
 		return err
 	}
-	s := &snapshot{params: params, moments: moments, buffers: buffers, states: l.buffer, snapshotMeta: snapshotMeta{
+	s := &snapshot{params: params, moments: moments, buffers: buffers, average: l.averaged(), states: l.buffer, snapshotMeta: snapshotMeta{
 		Step: l.step, Updates: l.Trainer.StepCount(), Seconds: l.seconds(), StepsToTarget: l.reached,
 		Evaluation: l.last, EvalStep: l.lastStep, Nowcasts: slices.Clone(l.nowcasts), Recent: l.recent,
 	}, trial: l.trial}

@@ -112,6 +112,8 @@ type Config struct {
 	KeepStates      []int // steps after which the parameters are written to states/
 	CheckpointEvery int   // steps between checkpoints; default 1000
 
+	Averager Averager // nil: the parameters that are trained are tested and kept
+
 	Nowcaster Nowcaster // nil: plain training
 	Period    int       // steps from one nowcast to the next; default 1000
 	Horizons  []int     // k of each nowcast; the last one repeats; required with a Nowcaster
@@ -143,6 +145,8 @@ func (c Config) withDefaults() (Config, error) {
 		c.Method = "none"
 		if c.Nowcaster != nil {
 			c.Method = c.Nowcaster.Name()
+		} else if c.Averager != nil {
+			c.Method = c.Averager.Name()
 		}
 	}
 	if a := c.Artifacts; a != nil {

@@ -114,8 +114,12 @@ func TestResumeIsExact(t *testing.T) {
 		with  func(Config) Config
 		stops [][]int
 	}{
-		"nowcasts":  {unguarded, [][]int{{1}, {7}, {9}, {12}, {15}, {16}, {30}, {36}, {3, 10, 8}}},
-		"safeguard": {func(c Config) Config { return guarded(c, func(p []float32) { p[2] = 50 }) }, [][]int{{19}, {20}, {21}, {22}, {5, 15}, {20, 1}}},
+		"nowcasts":     {unguarded, [][]int{{1}, {7}, {9}, {12}, {15}, {16}, {30}, {36}, {3, 10, 8}}},
+		"safeguard":    {func(c Config) Config { return guarded(c, func(p []float32) { p[2] = 50 }) }, [][]int{{19}, {20}, {21}, {22}, {5, 15}, {20, 1}}},
+		"ema":          {averaging(func(*weights.Set) Averager { return EMA(0.9) }), [][]int{{1}, {16}, {3, 20}}},
+		"lawa":         {averaging(func(*weights.Set) Averager { return LAWA(4, 3) }), [][]int{{1}, {15}, {22}}},
+		"lookahead":    {averaging(func(s *weights.Set) Averager { return Lookahead(6, 0.5, s) }), [][]int{{1}, {18}, {16, 9}}},
+		"ema-nesterov": {averaging(func(s *weights.Set) Averager { return EMANesterov(0.9, 0.5, s) }), [][]int{{1}, {16}, {31}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			whole, _ := fakeConfig(t)

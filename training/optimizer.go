@@ -17,10 +17,13 @@ const (
 	// Muon steps along the orthogonalised mean of the gradients of a weight
 	// matrix, with decoupled weight decay; AdamW updates everything else.
 	Muon = "muon"
+	// ScheduleFree is AdamW without a schedule (Defazio et al., 2024): gradients
+	// are taken between a fast sequence and its mean, and the mean is the result.
+	ScheduleFree = "schedule-free"
 )
 
 // Optimizers lists the kinds by name.
-func Optimizers() []string { return []string{AdamW, Adam, SGD, Lion, Muon} }
+func Optimizers() []string { return []string{AdamW, Adam, SGD, Lion, Muon, ScheduleFree} }
 
 // Conventions of Adam and AdamW: where eps and the decay enter.
 const (
@@ -59,6 +62,9 @@ type Optimizer struct {
 	// AdamWRate of Muon is the learning rate of AdamW relative to that of the
 	// matrices; default 0.015 with Original (3e-4 for 0.02, as published), else 1.
 	AdamWRate float64
+	// Warmup of ScheduleFree is the number of steps over which the learning rate
+	// rises, which its mean counts by the square of their rate.
+	Warmup int
 	// SkipNonFinite leaves an update out where a gradient is infinite or NaN.
 	SkipNonFinite bool
 	// ClipNorm scales the gradients by min(1, ClipNorm/(norm+1e-6)), where norm
@@ -86,7 +92,9 @@ func (o Optimizer) withDefaults() Optimizer {
 	default:
 		o.Beta2 = cmp.Or(o.Beta2, 0.999)
 	}
-	o.Convention = cmp.Or(o.Convention, PyTorch)
+	if o.Kind != ScheduleFree {
+		o.Convention = cmp.Or(o.Convention, PyTorch)
+	}
 	if o.Convention == ORT {
 		o.Epsilon = cmp.Or(o.Epsilon, 1e-6)
 	}
@@ -116,6 +124,9 @@ func (o Optimizer) Validate() error {
 			bad("%s %v is negative", name, v)
 		}
 	}
+	if o.Warmup < 0 {
+		bad("warm-up of %d steps is negative", o.Warmup)
+	}
 	o.validateUse(bad)
 	return errors.Join(errs...)
 }
@@ -134,8 +145,9 @@ func (o Optimizer) validateUse(bad func(format string, args ...any)) {
 		{o.Nesterov, "nesterov", []string{SGD}},
 		{o.NoNesterov, "plain momentum", []string{Muon}},
 		{o.NoBiasCorrection, "no bias correction", adams},
+		{o.Warmup != 0, "warm-up", []string{ScheduleFree}},
 		{o.Convention != "", "a convention", adams},
-		{o.Epsilon != 0, "epsilon", adams},
+		{o.Epsilon != 0, "epsilon", append(adams, ScheduleFree)},
 		{o.Adjust != "", "an adjustment", []string{Muon}},
 		{o.AdamWRate != 0, "a rate of adamw", []string{Muon}},
 	} {

@@ -36,6 +36,15 @@ var settings = []setting{
 	toggle("plain_momentum", func(o *Optimizer) *bool { return &o.NoNesterov }),
 	words("adjust", func(o *Optimizer) *string { return &o.Adjust }),
 	number("adamw_rate", func(o *Optimizer) *float64 { return &o.AdamWRate }),
+	{"warmup", func(o *Optimizer) string {
+		if o.Warmup == 0 {
+			return ""
+		}
+		return strconv.Itoa(o.Warmup)
+	}, func(o *Optimizer, text string) (err error) {
+		o.Warmup, err = strconv.Atoi(text)
+		return err
+	}},
 	toggle("skip_non_finite", func(o *Optimizer) *bool { return &o.SkipNonFinite }),
 	number("weight_decay", func(o *Optimizer) *float64 { return &o.WeightDecay }),
 	number("clip_norm", func(o *Optimizer) *float64 { return &o.ClipNorm }),

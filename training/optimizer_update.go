@@ -32,6 +32,8 @@ func (o Optimizer) appendUpdates(w *grower, lr, step string, ups []update) {
 		o.appendLion(w, lr, ups)
 	case Muon:
 		o.appendMuon(w, lr, step, ups)
+	case ScheduleFree:
+		o.appendScheduleFree(w, lr, step, ups)
 	default:
 		o.appendAdam(w, lr, step, ups)
 	}

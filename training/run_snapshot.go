@@ -20,8 +20,8 @@ import (
 
 // A snapshot is what a run needs to continue exactly where it stood. It is one
 // safetensors file, checkpoints/step_NNNNNN.safetensors: parameters under
-// "param/", moments under "moment/", running statistics under "buffer/", the
-// states kept for the next nowcast under "nowcast/0/", "nowcast/1/" …, what a
+// "param/", moments under "moment/", running statistics under "buffer/", what an
+// average needs under "average/", the states kept for the next nowcast under "nowcast/0/", "nowcast/1/" …, what a
 // nowcast on trial can be undone with under "trial/param/" and so on, and
 // everything else as JSON in the metadata. The order of the samples follows from
 // the seed and the step alone. The file checkpoints/latest holds the name of the
@@ -29,6 +29,7 @@ import (
 // there, to go back to an older snapshot, may leave out the hash.)
 type snapshot struct {
 	params, moments, buffers *weights.Set
+	average                  *weights.Set // of the Averager
 	states                   []*weights.Set
 	trial                    *trial
 	snapshotMeta
@@ -54,6 +55,7 @@ const (
 	paramPrefix    = "param/"
 	momentPrefix   = "moment/"
 	bufferPrefix   = "buffer/"
+	averagePrefix  = "average/"
 	nowcastPrefix  = "nowcast/"
 	trialPrefix    = "trial/"
 	snapshotLayout = "step_%06d.safetensors"
@@ -70,6 +72,7 @@ func (s *snapshot) write(dir string) error {
 	add(paramPrefix, s.params)
 	add(momentPrefix, s.moments)
 	add(bufferPrefix, s.buffers)
+	add(averagePrefix, s.average)
 	for i, st := range s.states {
 		add(nowcastPrefix+strconv.Itoa(i)+"/", st)
 	}
@@ -164,7 +167,7 @@ func decodeSnapshot(path string) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshot{params: &weights.Set{}, moments: &weights.Set{}, buffers: &weights.Set{}}
+	s := &snapshot{params: &weights.Set{}, moments: &weights.Set{}, buffers: &weights.Set{}, average: &weights.Set{}}
 	if err := json.Unmarshal([]byte(meta[snapshotKey]), &s.snapshotMeta); err != nil {
 		return nil, fmt.Errorf("%s: metadata %q: %w", path, snapshotKey, err)
 	}
@@ -186,7 +189,7 @@ func decodeSnapshot(path string) (*snapshot, error) {
 
 // place says which set an array of a snapshot belongs to, and under what name.
 func (s *snapshot) place(name string) (*weights.Set, string, error) {
-	sets := map[string]*weights.Set{paramPrefix: s.params, momentPrefix: s.moments, bufferPrefix: s.buffers}
+	sets := map[string]*weights.Set{paramPrefix: s.params, momentPrefix: s.moments, bufferPrefix: s.buffers, averagePrefix: s.average}
 	rest, onTrial := strings.CutPrefix(name, trialPrefix)
 	if onTrial && s.trial != nil {
 		sets = map[string]*weights.Set{paramPrefix: s.trial.params, momentPrefix: s.trial.moments, bufferPrefix: s.trial.buffers}
@@ -196,7 +199,7 @@ func (s *snapshot) place(name string) (*weights.Set, string, error) {
 		return to, rest, nil
 	}
 	if kind+"/" != nowcastPrefix || onTrial {
-		return nil, "", errors.New("is none of param/, moment/, buffer/, nowcast/, or trial/ of a trial under way")
+		return nil, "", errors.New("is none of param/, moment/, buffer/, average/, nowcast/, or trial/ of a trial under way")
 	}
 	num, rest, _ := strings.Cut(rest, "/")
 	i, err := strconv.Atoi(num)

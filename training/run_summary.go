@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"ninox/onnxgraph/weights"
 )
 
 // Summary is the outcome of a run, as written to summary.json.
@@ -54,7 +56,11 @@ func (l *loop) finish() (*Summary, error) {
 		return s, err
 	}
 	l.progress.stop(l.closing(s))
-	state, err := l.fullState()
+	var state *weights.Set
+	err := l.atResult(func() (err error) {
+		state, err = l.fullState()
+		return err
+	})
 	if err != nil {
 		return s, err
 	}

@@ -164,6 +164,15 @@ var variants = map[string]func(t testing.TB) Config{
 		c.Nowcaster, c.Period, c.Horizons, c.Safeguard = lastState{}, 10, []int{1}, true
 		return c
 	},
+	"schedule-free": func(t testing.TB) Config {
+		c := realConfig(t, ExecutorOptions{Workers: 1})
+		a, err := c.Artifacts.WithOptimizer(Optimizer{Kind: ScheduleFree})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Trainer, c.Artifacts = mustExecutor(t, a, ExecutorOptions{Workers: 1}), a
+		return c
+	},
 	"batch normalization": func(t testing.TB) Config { return normConfig(t, ExecutorOptions{}) },
 	"batch normalization accumulated": func(t testing.TB) Config {
 		c := normConfig(t, ExecutorOptions{})
@@ -300,7 +309,7 @@ func TestKilled(t *testing.T) {
 // The final files agree: final.onnx computes the last evaluation's loss and
 // accuracy from the parameters of final.safetensors.
 func TestFinalModel(t *testing.T) {
-	for _, name := range []string{"two workers", "batch normalization"} {
+	for _, name := range []string{"two workers", "batch normalization", "schedule-free"} {
 		t.Run(name, func(t *testing.T) {
 			c := variants[name](t)
 			s := mustRun(t, c)
