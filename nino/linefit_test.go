@@ -50,3 +50,32 @@ func TestLinefit(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Errors weigh 1, 2 and 3; any line is its own fit.
+func TestLinefitPlus(t *testing.T) {
+	l := LinefitPlus().Over(3)
+	if l.Name() != "linefit+" || l.Context() != 3 || LinefitPlus().Context() != 5 {
+		t.Errorf("%s with %d states", l.Name(), l.Context())
+	}
+	var states []*weights.Set
+	for i, v := range []float32{0, 0, 3} {
+		s := &weights.Set{}
+		s.AddFloats("bend", []int64{1}, []float32{v})
+		s.AddFloats("line", []int64{1}, []float32{5 - float32(i)})
+		states = append(states, s)
+	}
+	got, err := l.Nowcast(t.Context(), states, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float32{"bend": weightedLine(4), "line": 1} {
+		if v, err := got.Floats(name); err != nil || distance(v, []float32{want}) > 1e-6 {
+			t.Errorf("%s: %v, %v, expected %v", name, v, err, want)
+		}
+	}
+}
+
+// weightedLine minimises Σ t·(a·t + b − y)² over (1, 0), (2, 0), (3, 3): the
+// normal equations are 36a + 14b = 27 and 14a + 6b = 9. Its argument counts from
+// 0, as the states do.
+func weightedLine(t float32) float32 { return 1.8*(t+1) - 2.7 }

@@ -79,6 +79,11 @@ func ReadWeights(path string) (*Weights, error) {
 	if err != nil {
 		return nil, err
 	}
+	return fromFile(path, set, meta)
+}
+
+// fromFile makes weights of what a safetensors file holds.
+func fromFile(path string, set *weights.Set, meta map[string]string) (*Weights, error) {
 	args := maps.Clone(meta)
 	delete(args, configKey)
 	delete(args, "format") // written by other tools: the framework of the tensors
@@ -137,6 +142,9 @@ func NewWeights(set *weights.Set, args map[string]string) (*Weights, error) {
 	}
 	return w, nil
 }
+
+// Naive says whether the network was trained on naive graphs of attention.
+func (w *Weights) Naive() bool { return strings.EqualFold(w.Args["improved_graph"], "false") }
 
 // matrix is the shape of a tensor that must be a matrix.
 func (w *Weights) matrix(name string) (rows, cols int, err error) {
@@ -360,7 +368,6 @@ func (w *Weights) checkArgs() error {
 	} else {
 		want["layers"] = strconv.Itoa(w.Layers)
 		want["max_feat_size"] = strconv.Itoa(w.Taps)
-		want["improved_graph"] = "True"
 		want["lpe"] = number(w.Positions, w.Unplaced)
 		want["towers"] = strconv.Itoa(max(1, w.Towers))
 		want["final_edge_update"] = strconv.FormatBool(w.FinalUpdate)

@@ -60,6 +60,11 @@ func ReadSafetensors(path string) (*Set, map[string]string, error) {
 	return s, meta, nil
 }
 
+// ReadSafetensorsFrom is ReadSafetensors of so many bytes that are no file.
+func ReadSafetensorsFrom(r io.ReaderAt, length int64) (*Set, map[string]string, error) {
+	return readSafetensors(r, length)
+}
+
 func readSafetensors(r io.ReaderAt, length int64) (*Set, map[string]string, error) {
 	entries, meta, start, err := readSafeHeader(r, length)
 	if err != nil {

@@ -28,6 +28,8 @@ type ModelOptions struct {
 	Freeze      []string
 	LossTuning
 	OptimizerTuning
+
+	warmup int // of the run, which schedule-free counts
 }
 
 // modelFlags are the names of the flags of ModelOptions.
@@ -38,7 +40,7 @@ func (o *ModelOptions) Register(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.Loss, "loss", "", "cross-entropy (default), mse, l1, bce-logits, or output:NAME for an output of the model that is the loss")
 	f.StringVar(&o.Output, "loss-output", "", "model output that the loss judges (default: the first float output)")
-	f.StringVar(&o.Optimizer, "optimizer", "", "adamw (default), adam, sgd, lion, or muon for matrices with adamw for the rest")
+	f.StringVar(&o.Optimizer, "optimizer", "", "adamw (default), adam, sgd, lion, schedule-free, or muon for matrices with adamw for the rest")
 	f.Float64Var(&o.WeightDecay, "weight-decay", 0, "weight decay: L2 for adam and sgd, decoupled for the others")
 	f.Float64Var(&o.Momentum, "momentum", 0, "momentum of sgd, or of muon (there 0.95 by default)")
 	f.Float64Var(&o.ClipNorm, "clip-norm", 0, "scale gradients down to this norm; 0 does not clip")
@@ -79,9 +81,17 @@ func (o *ModelOptions) Artifacts(m *onnxgraph.Model, lr float64) (*training.Arti
 		Optimizer: training.Optimizer{
 			Kind: o.Optimizer, WeightDecay: o.WeightDecay, Momentum: o.Momentum, ClipNorm: o.ClipNorm,
 			Beta1: o.Beta1, Beta2: o.Beta2, Epsilon: o.Epsilon, Convention: o.Convention, NoBiasCorrection: o.NoBiasCorrection,
-			Dampening: o.Dampening, Nesterov: o.Nesterov, Adjust: o.MuonAdjust, AdamWRate: o.AdamWRate,
+			Dampening: o.Dampening, Nesterov: o.Nesterov, Adjust: o.MuonAdjust, AdamWRate: o.AdamWRate, Warmup: o.meanWarmup(),
 		},
 	})
+}
+
+// meanWarmup is the warm-up where the optimizer counts it.
+func (o *ModelOptions) meanWarmup() int {
+	if o.Optimizer != training.ScheduleFree {
+		return 0
+	}
+	return o.warmup
 }
 
 // ArtifactsOf reads a model file and derives its training artifacts.

@@ -30,6 +30,7 @@ type Job struct {
 // does not fit together is found here, before anything runs.
 func Prepare(ctx context.Context, a *app.App, src Source, o Options) (*Job, error) {
 	j := &Job{Options: o, Source: src, app: a}
+	j.warmup = j.Warmup
 	if err := j.open(ctx); err != nil {
 		return nil, err
 	}

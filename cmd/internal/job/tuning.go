@@ -94,7 +94,7 @@ func (o *OptimizerTuning) register(c *cobra.Command) {
 	f := c.Flags()
 	f.Float64Var(&o.Beta1, "beta1", 0, "decay of the mean of gradients (default 0.9)")
 	f.Float64Var(&o.Beta2, "beta2", 0, "decay of the second mean (default 0.999; lion 0.99, muon 0.95)")
-	f.Float64Var(&o.Epsilon, "epsilon", 0, "adamw, adam: added to the root of the second mean (default 1e-8)")
+	f.Float64Var(&o.Epsilon, "epsilon", 0, "adamw, adam, schedule-free: added to the root of the second mean (default 1e-8)")
 	f.StringVar(&o.Convention, "convention", "", "adamw, adam: pytorch (default) or onnxruntime, where epsilon and decay enter")
 	f.BoolVar(&o.NoBiasCorrection, "no-bias-correction", false, "adamw, adam: leave out the correction of the first steps")
 	f.Float64Var(&o.Dampening, "dampening", 0, "sgd: gradients enter the momentum times 1 minus this")
@@ -138,13 +138,14 @@ func (o *OptimizerTuning) check(m *ModelOptions, f *app.Faults) {
 		kind = training.AdamW
 	}
 	adams, muon := []string{training.AdamW, training.Adam, training.Muon}, []string{training.Muon}
+	free := append(adams, training.ScheduleFree)
 	onlyOf(f, "optimizer", kind, []use{
 		{"momentum", m.Momentum != 0, []string{training.SGD, training.Muon}},
 		{"dampening", o.Dampening != 0, []string{training.SGD}},
 		{"nesterov", o.Nesterov, []string{training.SGD}},
-		{"beta1", o.Beta1 != 0, append(adams, training.Lion)},
-		{"beta2", o.Beta2 != 0, append(adams, training.Lion)},
-		{"epsilon", o.Epsilon != 0, adams},
+		{"beta1", o.Beta1 != 0, append(free, training.Lion)},
+		{"beta2", o.Beta2 != 0, append(free, training.Lion)},
+		{"epsilon", o.Epsilon != 0, free},
 		{"convention", o.Convention != "", adams},
 		{"no-bias-correction", o.NoBiasCorrection, adams},
 		{"muon-adjust", o.MuonAdjust != "", muon},
