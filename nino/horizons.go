@@ -1,6 +1,9 @@
 package nino
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Defaults of the paper's horizon schedule.
 const (
@@ -13,12 +16,16 @@ const scheduleText = "k_i = round(linspace(K^(1/p), 1, steps/period)_i ^ p), p =
 
 // Horizons is the schedule of a run of so many training steps with a nowcast
 // every period: far horizons early, near ones late, from max down to 1 as a
-// power p of a straight line (halves round to even). It has an element for
-// every nowcast, at least one. The unit is the interval between states.
+// power p of a straight line (halves round to even); p = 0 keeps max throughout.
+// It has an element for every nowcast, at least one. The unit is the interval
+// between states.
 func Horizons(max, steps, period int, p float64) []int {
 	n := 1
 	if period > 0 && steps/period > 1 {
 		n = steps / period
+	}
+	if p == 0 {
+		return slices.Repeat([]int{max}, n)
 	}
 	out := make([]int, n)
 	first := math.Pow(float64(max), 1/p)

@@ -12,6 +12,7 @@ import (
 // Lookahead and EMANesterov.
 type Averager interface {
 	Name() string
+	String() string // name and settings, for the record
 	// Every is the number of steps from one call of After to the next.
 	Every() int
 	// After takes the parameters after a step, counted from 1, and keeps them. It

@@ -86,8 +86,9 @@ type ema struct {
 // soon.
 func EMA(decay float64) Averager { return &ema{decay: decay} }
 
-func (*ema) Name() string { return "ema" }
-func (*ema) Every() int   { return 1 }
+func (*ema) Name() string     { return "ema" }
+func (e *ema) String() string { return fmt.Sprintf("ema decay=%g", e.decay) }
+func (*ema) Every() int       { return 1 }
 
 func (e *ema) After(step int, params *weights.Set) (*weights.Set, error) {
 	if len(e.kept) == 0 {
@@ -119,8 +120,9 @@ type lawa struct {
 // latest states, which are every steps apart.
 func LAWA(every, states int) Averager { return &lawa{every: every, states: states} }
 
-func (*lawa) Name() string { return "lawa" }
-func (l *lawa) Every() int { return l.every }
+func (*lawa) Name() string     { return "lawa" }
+func (l *lawa) String() string { return fmt.Sprintf("lawa every=%d states=%d", l.every, l.states) }
+func (l *lawa) Every() int     { return l.every }
 
 func (l *lawa) After(_ int, params *weights.Set) (*weights.Set, error) {
 	latest := append(kept{}, l.kept[:max(0, len(l.kept)-1)]...)
@@ -155,7 +157,10 @@ func Lookahead(every int, pull float64, start *weights.Set) Averager {
 	return &lookahead{kept: kept{start}, every: every, pull: pull}
 }
 
-func (*lookahead) Name() string           { return "lookahead" }
+func (*lookahead) Name() string { return "lookahead" }
+func (l *lookahead) String() string {
+	return fmt.Sprintf("lookahead every=%d pull=%g", l.every, l.pull)
+}
 func (l *lookahead) Every() int           { return l.every }
 func (l *lookahead) Result() *weights.Set { return l.kept[0] }
 
@@ -182,7 +187,10 @@ func EMANesterov(decay, ahead float64, start *weights.Set) Averager {
 	return &emaNesterov{kept: kept{start, zero}, decay: decay, ahead: ahead}
 }
 
-func (*emaNesterov) Name() string           { return "ema-nesterov" }
+func (*emaNesterov) Name() string { return "ema-nesterov" }
+func (n *emaNesterov) String() string {
+	return fmt.Sprintf("ema-nesterov decay=%g ahead=%g", n.decay, n.ahead)
+}
 func (*emaNesterov) Every() int             { return 1 }
 func (n *emaNesterov) Result() *weights.Set { return n.kept[0] }
 

@@ -52,7 +52,9 @@ type loop struct {
 	buffer    []*weights.Set // states for the next nowcast, oldest first
 	recent    []float64      // losses of the latest steps, kept for the safeguard
 	trial     *trial         // of the latest nowcast, nil where none is under way
-	durations stopwatch      // of the optimizer steps
+	account   account        // of the safeguard
+	cost      SafeguardCost
+	durations stopwatch // of the optimizer steps
 	nowcasts  []Nowcast
 	reached   *int // first step at which an evaluation reached the target
 	last      *Evaluation
@@ -114,6 +116,9 @@ func newLoop(c Config) (*loop, error) {
 	if err := openRunDir(c); err != nil {
 		return nil, err
 	}
+	if c.Nowcaster != nil && c.Safeguard {
+		l.account.Left = c.wastable()
+	}
 	if c.Resume {
 		if err := l.restore(); err != nil {
 			return nil, err
@@ -158,6 +163,9 @@ func (l *loop) restore() error {
 	l.Trainer.SetStepCount(s.Updates)
 	l.step, l.saved, l.buffer, l.nowcasts = s.Step, s.Step, s.states, s.Nowcasts
 	l.recent, l.trial = s.Recent, s.trial
+	if s.Account != nil {
+		l.account, l.cost = *s.Account, *s.Cost
+	}
 	l.earlier, l.reached, l.last, l.lastStep = s.Seconds, s.StepsToTarget, s.Evaluation, s.EvalStep
 	if s.Loss != nil {
 		l.loss = *s.Loss
@@ -258,6 +266,7 @@ func (l *loop) one(ctx context.Context, step int) error {
 			return fmt.Errorf("step %d: %w", step, err)
 		}
 		l.nowcasts = append(l.nowcasts, *record)
+		l.cost.Seconds += record.Seconds
 		l.loss = record.LossBefore
 	}
 	if record == nil || !record.Accepted {
@@ -373,6 +382,9 @@ func (l *loop) checkpoint() error {
 	}, trial: l.trial}
 	if l.step > 0 {
 		s.Loss = &l.loss
+	}
+	if l.Nowcaster != nil && l.Safeguard {
+		s.Account, s.Cost = &l.account, &l.cost
 	}
 	if err := s.write(l.Dir); err != nil {
 		return err

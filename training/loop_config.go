@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"ninox/onnxgraph"
@@ -118,6 +119,10 @@ type Config struct {
 	Period    int       // steps from one nowcast to the next; default 1000
 	Horizons  []int     // k of each nowcast; the last one repeats; required with a Nowcaster
 	Safeguard bool      // undo a nowcast after which the training loss stays higher than before; see trial
+	// Alternatives are further candidates of the safeguard, less bold one after the
+	// other. They look back on as many states as Nowcaster.
+	Alternatives []Alternative
+	Moments      string // what becomes of the optimizer's moments; default MomentsKeep
 
 	Progress io.Writer    // nil: silent
 	Label    string       // name of the run in progress messages; default Method
@@ -140,6 +145,9 @@ func (c Config) withDefaults() (Config, error) {
 	set(&c.Period, 1000)
 	if c.Schedule == "" {
 		c.Schedule = ScheduleConstant
+	}
+	if c.Moments == "" {
+		c.Moments = MomentsKeep
 	}
 	if c.Method == "" {
 		c.Method = "none"
@@ -191,6 +199,9 @@ func (c Config) withDefaults() (Config, error) {
 	if _, ok := schedules[c.Schedule]; !ok {
 		bad("Schedule is %q, expected one of %s", c.Schedule, strings.Join(Schedules(), ", "))
 	}
+	if !slices.Contains(MomentPolicies(), c.Moments) {
+		bad("Moments is %q, expected one of %s", c.Moments, strings.Join(MomentPolicies(), ", "))
+	}
 	if t := c.Target; t != nil && t.Metric != MetricAccuracy && t.Metric != MetricLoss {
 		bad("Target.Metric is %q, expected %s or %s", t.Metric, MetricAccuracy, MetricLoss)
 	}
@@ -203,6 +214,11 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		if c.Safeguard && n.Context() > 0 && c.Period < 2*n.Context() {
 			bad("Period is %d, expected at least %d: the safeguard needs a step between two states", c.Period, 2*n.Context())
+		}
+		for _, a := range c.Alternatives {
+			if a.Nowcaster == nil || a.Nowcaster.Context() != n.Context() || !(a.Share > 0) {
+				bad("Alternatives are to look back on %d states, with a share of the horizon above 0", n.Context())
+			}
 		}
 		if len(c.Horizons) == 0 {
 			bad("Horizons is empty")

@@ -26,10 +26,10 @@ func (l *loop) collect(step int) (due bool, err error) {
 	return step%l.Period == 0, nil
 }
 
-// nowcast replaces the parameters by the prediction from the states collected,
-// unless that is not finite or makes the loss so. Under the safeguard it is then
-// on trial. The optimizer's moments stay; the collected states are dropped either
-// way.
+// nowcast replaces the parameters by a prediction from the states collected,
+// unless that is not finite or makes the loss so. Under the safeguard the
+// prediction is one of several candidates, and is then on trial. The collected
+// states are dropped either way.
 func (l *loop) nowcast(ctx context.Context, step int, batches []map[string]*ort.Value) (*Nowcast, error) {
 	states := l.buffer
 	l.buffer = nil
@@ -41,24 +41,51 @@ func (l *loop) nowcast(ctx context.Context, step int, batches []map[string]*ort.
 	if math.IsNaN(r.LossBefore) || math.IsInf(r.LossBefore, 0) {
 		return nil, &NonFiniteError{step, fmt.Sprintf("the loss is %v", r.LossBefore), l.saved}
 	}
-	start := time.Now()
-	predicted, err := l.Nowcaster.Nowcast(ctx, states, r.K)
+	predicted, err := l.choose(ctx, r, states)
 	if err != nil {
-		return nil, fmt.Errorf("nowcast with %s: %w", l.Nowcaster.Name(), err)
-	}
-	r.Seconds = time.Since(start).Seconds()
-	if name := notFinite(predicted); name != "" {
-		r.Reason = fmt.Sprintf("the predicted %q is not finite", name)
-	} else if err := l.tryParameters(ctx, r, states[len(states)-1], predicted, batches); err != nil {
 		return nil, err
 	}
-	l.Log.Info("nowcast", "step", step, "k", r.K, "seconds", r.Seconds, "accepted", r.Accepted, "reason", r.Reason)
+	if predicted != nil {
+		err = l.tryParameters(ctx, r, states[len(states)-1], predicted, batches)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.Log.Info("nowcast", "step", step, "k", r.K, "method", r.Method, "seconds", r.Seconds, "accepted", r.Accepted, "reason", r.Reason)
 	l.progress.nowcast(*r)
 	return r, nil
 }
 
+// choose makes the prediction, nil where there is none to go on with; the record
+// then says why. Without the safeguard there is one candidate.
+func (l *loop) choose(ctx context.Context, r *Nowcast, states []*weights.Set) (*weights.Set, error) {
+	if l.Safeguard {
+		return l.chooseCandidate(ctx, r, states)
+	}
+	start := time.Now()
+	predicted, err := predict(ctx, l.Nowcaster, states, r.K)
+	r.Seconds = time.Since(start).Seconds()
+	if err != nil {
+		return nil, err
+	}
+	if name := notFinite(predicted); name != "" {
+		r.Reason = fmt.Sprintf("the predicted %q is not finite", name)
+		return nil, nil
+	}
+	return predicted, nil
+}
+
+func predict(ctx context.Context, n Nowcaster, states []*weights.Set, k int) (*weights.Set, error) {
+	predicted, err := n.Nowcast(ctx, states, k)
+	if err != nil {
+		return nil, fmt.Errorf("nowcast with %s: %w", n.Name(), err)
+	}
+	return predicted, nil
+}
+
 // tryParameters puts predicted parameters in, and takes them out again where
-// the loss is no longer finite.
+// the loss is no longer finite. Where they stay, the optimizer's moments become
+// what Moments says.
 func (l *loop) tryParameters(ctx context.Context, r *Nowcast, before, predicted *weights.Set, batches []map[string]*ort.Value) error {
 	var t *trial
 	if l.Safeguard {
@@ -79,7 +106,7 @@ func (l *loop) tryParameters(ctx context.Context, r *Nowcast, before, predicted 
 		return l.Trainer.SetState(before)
 	}
 	r.Accepted, r.LossAfter, l.trial = true, &after, t
-	return nil
+	return l.adjustMoments(r.LossBefore, after)
 }
 
 // evalLoss is the mean loss of the batches at the present parameters.

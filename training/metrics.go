@@ -27,14 +27,16 @@ type Metric struct {
 // Nowcast records one application of a Nowcaster.
 type Nowcast struct {
 	Step       int      `json:"step"`
-	K          int      `json:"k"`           // horizon
-	Seconds    float64  `json:"seconds"`     // duration of the prediction
+	K          int      `json:"k"` // horizon
+	Method     string   `json:"method,omitempty"`
+	Seconds    float64  `json:"seconds"`     // duration of the prediction, and of the choice under the safeguard
 	Accepted   bool     `json:"accepted"`    // false: undone, at once or after its trial
 	LossBefore float64  `json:"loss_before"` // of the batch at hand
 	LossAfter  *float64 `json:"loss_after"`  // null where it is not a finite number
 	Reason     string   `json:"reason,omitempty"`
 
-	Trial *TrialRecord `json:"trial,omitempty"` // under the safeguard, once decided
+	Candidates []Candidate  `json:"candidates,omitempty"` // under the safeguard, the parameters as they were first
+	Trial      *TrialRecord `json:"trial,omitempty"`      // under the safeguard, once decided
 }
 
 // Evaluation is the result over the test data.

@@ -111,6 +111,9 @@ type runConfig struct {
 	Period     int            `json:"period,omitempty"`
 	Horizons   []int          `json:"horizons,omitempty"`
 	Safeguard  bool           `json:"safeguard"`
+	Candidates []string       `json:"candidates,omitempty"` // alternatives of the safeguard: method and share of the horizon
+	Moments    string         `json:"moments,omitempty"`
+	Average    string         `json:"average,omitempty"`
 	Model      string         `json:"model_sha256,omitempty"`
 	Train      *dataRecord    `json:"train"`
 	Test       *dataRecord    `json:"test"`
@@ -139,7 +142,13 @@ func (c *Config) record() (*runConfig, error) {
 		Go: runtime.Version(), Record: c.Record,
 	}
 	if c.Nowcaster != nil {
-		r.Period, r.Horizons = c.Period, c.Horizons
+		r.Period, r.Horizons, r.Moments = c.Period, c.Horizons, c.Moments
+		for _, a := range c.Alternatives {
+			r.Candidates = append(r.Candidates, fmt.Sprintf("%s %g", a.Nowcaster.Name(), a.Share))
+		}
+	}
+	if c.Averager != nil {
+		r.Average = c.Averager.String()
 	}
 	if c.Artifacts != nil {
 		raw, err := c.Artifacts.Training.Marshal()
@@ -173,6 +182,9 @@ func (r *runConfig) checkResume(old *runConfig) error {
 	add("warmup", r.Warmup, old.Warmup)
 	add("period", r.Period, old.Period)
 	add("safeguard", r.Safeguard, old.Safeguard)
+	add("candidates", r.Candidates, old.Candidates)
+	add("moments", r.Moments, old.Moments)
+	add("average", r.Average, old.Average)
 	add("model_sha256", r.Model, old.Model)
 	add("train", r.Train, old.Train)
 	if r.Steps == old.Steps {

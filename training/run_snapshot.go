@@ -46,6 +46,9 @@ type snapshotMeta struct {
 	Nowcasts      []Nowcast   `json:"nowcasts"`
 	Recent        []float64   `json:"recent,omitempty"` // losses of the latest steps, where the safeguard wants them
 	Trial         *trialMeta  `json:"trial,omitempty"`  // of the latest nowcast, where it is under way
+
+	Account *account       `json:"safeguard,omitempty"`
+	Cost    *SafeguardCost `json:"safeguard_cost,omitempty"`
 }
 
 const (

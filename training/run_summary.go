@@ -25,6 +25,8 @@ type Summary struct {
 	// It is over the latest part of a resumed run; 0 where that made no step.
 	StepMilliseconds float64   `json:"step_milliseconds"`
 	Nowcasts         []Nowcast `json:"nowcasts"`
+
+	Safeguard *SafeguardCost `json:"safeguard,omitempty"` // where it is on
 }
 
 // Final is where a run ended.
@@ -38,6 +40,10 @@ func (l *loop) summary() *Summary {
 	s := &Summary{
 		Task: l.Task, Method: l.Method, Seed: l.Seed, Steps: l.step, StepsToTarget: l.reached,
 		Final: Final{TrainLoss: l.loss}, WallSeconds: l.seconds(), StepMilliseconds: l.durations.median(), Nowcasts: append([]Nowcast{}, l.nowcasts...),
+	}
+	if l.Nowcaster != nil && l.Safeguard {
+		cost := l.cost
+		s.Safeguard = &cost
 	}
 	if l.Target != nil {
 		s.Target, s.TargetMetric = &l.Target.Value, l.Target.Metric

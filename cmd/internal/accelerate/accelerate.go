@@ -12,18 +12,9 @@ import (
 
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/job"
+	"ninox/cmd/internal/method"
 	"ninox/models"
 )
-
-// Methods of nowcasting.
-const (
-	methodNone    = "none"
-	methodNino    = "nino"
-	methodWNN     = "wnn+"
-	methodLinefit = "linefit"
-)
-
-var methods = []string{methodNone, methodNino, methodWNN, methodLinefit}
 
 // The demo: what runs without a source.
 const (
@@ -38,13 +29,11 @@ type options struct {
 	job.Options
 	Source     job.Source
 	Demo       bool
-	Method     string // settled by check
-	Weights    string
-	Period     int
-	Horizon    int
-	Power      float64
-	Safeguard  string
+	Method     string // settled by resolve
+	Methods    method.Options
 	NoBaseline bool
+
+	method method.Method
 }
 
 // NewCommand is `ninox accelerate`.
@@ -55,15 +44,15 @@ func newCommand(a *app.App, run func(context.Context, *app.App, options) error) 
 	cmd := &cobra.Command{
 		Use:   "accelerate [DIR|MODEL|TASK]",
 		Short: "Train in fewer steps: Adam plus nowcasts, compared with Adam alone",
-		Long: `Trains twice from the same start: plainly, into RUN/baseline, and with nowcasts, into RUN. Once
-every --period steps a nowcast predicts the parameters many steps ahead from five past states.
+		Long: `Trains twice from the same start: plainly, into RUN/baseline, and by a method, into RUN. Nowcasts
+predict, once every --period steps, the parameters many steps ahead from five past states.
 RUN/report.html shows both curves, RUN/summary.json has the figures. Without an argument, a demo
 runs on a subset of FashionMNIST that is part of the program.
 
-Methods: nino, the NiNo network over the model's neuron graph, with trained --weights ('ninox nino
-import' makes them from the reference's files); wnn+, the paper's network without a graph, with
-weights of that kind; linefit, a straight line through each parameter's states, which needs no
-weights; none, plain training only.`,
+Methods:
+` + method.Table() + `
+Any of them goes with any --schedule. 'ninox nino import' makes weights from the reference's files,
+'ninox meta train' trains them anew.`,
 		Example: `  ninox accelerate
   ninox accelerate fm-16 --data fashion-mnist:DIR --weights nino.safetensors --steps 4000 --out run
   ninox accelerate model.onnx --data npz:train.npz --eval-data npz:test.npz --steps 5000 --weights nino.safetensors
@@ -78,16 +67,11 @@ weights; none, plain training only.`,
 		},
 	}
 	o.Register(cmd)
+	o.Methods.Register(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.Method, "method", "", "nino, wnn+, linefit or none (default: nino with --weights, else linefit)")
-	f.StringVar(&o.Weights, "weights", "", "weights of the network: safetensors, or the reference's .pt")
-	f.IntVar(&o.Period, "period", 1000, "steps from one nowcast to the next")
-	f.IntVar(&o.Horizon, "horizon", 0, "horizon of the first nowcast, in fifths of a period (default: the most that the weights know; linefit: "+fmt.Sprint(linefitHorizon)+")")
-	f.Float64Var(&o.Power, "horizon-power", 2, "how fast the horizon falls to 1 over the run: 1 is straight, more is faster at first")
-	f.StringVar(&o.Safeguard, "safeguard", "on", "on: undo a nowcast after which the training loss stays higher than before; off: keep all, as the paper does")
+	f.StringVar(&o.Method, "method", "", "one of those above (default: nino with weights, given or part of the program, else linefit)")
 	f.BoolVar(&o.NoBaseline, "no-baseline", false, "leave out the plain training that the result is compared with")
-	app.Choices(cmd, "method", methods)
-	app.Choices(cmd, "safeguard", []string{"on", "off"})
+	app.Choices(cmd, "method", method.Names())
 	return cmd
 }
 
@@ -104,15 +88,17 @@ func (o *options) resolve(c *cobra.Command, args []string) error {
 	}
 	var f app.Faults
 	o.Check(c, o.Source, &f)
-	f.OneOf("method", o.Method, methods)
-	f.OneOf("safeguard", o.Safeguard, []string{"on", "off"})
-	if o.Method == "" {
-		o.Method = methodLinefit
-		if o.Weights != "" {
-			o.Method = methodNino
-		}
+	f.OneOf("method", o.Method, method.Names())
+	o.method = method.Default(o.Methods.Weights)
+	if named, err := method.Lookup(o.Method); err == nil {
+		o.method = named
 	}
-	o.checkMethod(c, &f)
+	o.Method = o.method.Name
+	steps := o.Steps
+	if steps == 0 && o.Source.Task != nil {
+		steps = o.Source.Task.Steps
+	}
+	o.Methods.Check(c, o.method, steps, &f)
 	return f.Err(c)
 }
 
@@ -127,42 +113,13 @@ func (o *options) demo(c *cobra.Command) error {
 		o.Data = demoData
 	}
 	for flag, set := range map[string]func(){
-		"steps": func() { o.Steps = demoSteps }, "period": func() { o.Period = demoPeriod }, "eval-every": func() { o.EvalEvery = demoEval },
+		"steps": func() { o.Steps = demoSteps }, "period": func() { o.Methods.Period = demoPeriod }, "eval-every": func() { o.EvalEvery = demoEval },
 	} {
 		if !c.Flags().Changed(flag) {
 			set()
 		}
 	}
 	return nil
-}
-
-func (o *options) checkMethod(c *cobra.Command, f *app.Faults) {
-	network := o.Method == methodNino || o.Method == methodWNN
-	if network && o.Weights == "" {
-		f.Addf("--method %s needs --weights; 'ninox nino import' makes them from the reference's files, --method linefit needs none", o.Method)
-	}
-	if !network && o.Weights != "" {
-		f.Addf("--weights are for --method nino or wnn+, not %s", o.Method)
-	}
-	if o.Period < states || o.Period%states != 0 {
-		f.Addf("--period %d: expected a multiple of %d, the states of a nowcast", o.Period, states)
-	}
-	if o.Safeguard == "on" && o.Period > 0 && o.Period < 2*states {
-		f.Addf("--period %d: the safeguard needs at least %d steps; choose --safeguard off", o.Period, 2*states)
-	}
-	if o.Horizon < 0 || o.Horizon == 0 && c.Flags().Changed("horizon") {
-		f.Addf("--horizon %d: expected at least 1", o.Horizon)
-	}
-	if !(o.Power > 0) {
-		f.Addf("--horizon-power %v: expected more than 0", o.Power)
-	}
-	steps := o.Steps
-	if steps == 0 && o.Source.Task != nil {
-		steps = o.Source.Task.Steps
-	}
-	if o.Method != methodNone && steps > 0 && steps < o.Period {
-		f.Addf("--steps %d: the first nowcast is due at step %d; choose a smaller --period, or --method none", steps, o.Period)
-	}
 }
 
 // run trains and compares.
@@ -183,19 +140,16 @@ func run(ctx context.Context, a *app.App, o options) error {
 	if err != nil {
 		return err
 	}
-	p, release, err := o.plan(engine, j)
+	p, err := o.method.Plan(engine, j, o.Methods)
 	if err != nil {
 		return err
 	}
-	defer release()
-	r := runner{app: a, job: j, engine: engine, out: o.Out}
-	switch {
-	case o.Method == methodNone:
-		return r.one(ctx, job.RunOptions{Label: r.optimizer()})
-	case o.NoBaseline:
-		return r.one(ctx, p)
+	defer p.Close()
+	r := runner{app: a, plan: p, plain: j, engine: engine, out: o.Out}
+	if o.NoBaseline || o.method.Kind == method.Plain {
+		return r.one(ctx)
 	}
-	return r.compare(ctx, baseline, p)
+	return r.compare(ctx, baseline)
 }
 
 // intention is one line that says what is about to run.
@@ -206,9 +160,9 @@ func (o *options) intention() string {
 	}
 	fmt.Fprintf(&s, "%s, ", o.Source.Name())
 	switch {
-	case o.Method == methodNone:
+	case o.method.Kind == method.Plain:
 		s.WriteString("plain training")
-	case o.Method == methodLinefit && o.Demo:
+	case o.Method == method.Linefit && o.Demo:
 		s.WriteString("method linefit (no --weights for nino)")
 	default:
 		s.WriteString("method " + o.Method)

@@ -7,6 +7,7 @@ import (
 
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/job"
+	"ninox/cmd/internal/method"
 	ort "ninox/runtime"
 	"ninox/training"
 )
@@ -14,29 +15,15 @@ import (
 // runner runs the trainings of one invocation.
 type runner struct {
 	app    *app.App
-	job    *job.Job
+	plan   *method.Plan
+	plain  *job.Job // without the method
 	engine *ort.Engine
 	out    string
 }
 
-// optimizer is what plain training is called: "adam".
-func (r *runner) optimizer() string { return r.job.Artifacts.Config.Kind }
-
-// label is what a run is called: "adam" or "adam + nino".
-func (r *runner) label(o job.RunOptions) string {
-	if o.Nowcaster == nil {
-		return r.optimizer()
-	}
-	return r.optimizer() + " + " + o.Nowcaster.Name()
-}
-
 // one is a single run, into the run folder.
-func (r *runner) one(ctx context.Context, o job.RunOptions) error {
-	o.Dir, o.Resume, o.Label = r.out, r.job.Resume, r.label(o)
-	if _, err := r.job.Run(ctx, r.engine, o); err != nil {
-		return err
-	}
-	rec, err := r.read(r.out, o)
+func (r *runner) one(ctx context.Context) error {
+	rec, err := r.accelerated(ctx, r.plain.Resume)
 	if err != nil {
 		return err
 	}
@@ -45,20 +32,16 @@ func (r *runner) one(ctx context.Context, o job.RunOptions) error {
 
 // compare is plain training into the folder baseline, then the accelerated run
 // into the run folder. A resumed comparison takes up whichever was under way.
-func (r *runner) compare(ctx context.Context, baseline string, o job.RunOptions) error {
-	plain := job.RunOptions{Dir: baseline, Resume: r.job.Resume && job.HasRun(baseline), Label: r.optimizer()}
+func (r *runner) compare(ctx context.Context, baseline string) error {
+	plain := job.RunOptions{Dir: baseline, Resume: r.plain.Resume && job.HasRun(baseline), Label: method.Baseline(r.plain)}
 	if err := r.baseline(ctx, plain); err != nil {
 		return err
 	}
-	o.Dir, o.Resume, o.Label = r.out, r.job.Resume && job.HasRun(r.out), r.label(o)
-	if _, err := r.job.Run(ctx, r.engine, o); err != nil {
-		return err
-	}
-	base, err := r.read(baseline, plain)
+	fast, err := r.accelerated(ctx, r.plain.Resume && job.HasRun(r.out))
 	if err != nil {
 		return err
 	}
-	fast, err := r.read(r.out, o)
+	base, err := r.read(plain)
 	if err != nil {
 		return err
 	}
@@ -66,21 +49,31 @@ func (r *runner) compare(ctx context.Context, baseline string, o job.RunOptions)
 	return r.finish(Summary{Summary: fast.Summary, Baseline: &base.Summary, Comparison: &c}, []training.RunRecord{base, fast})
 }
 
+// accelerated is the run by the method.
+func (r *runner) accelerated(ctx context.Context, resume bool) (training.RunRecord, error) {
+	o := r.plan.Run
+	o.Dir, o.Resume = r.out, resume
+	if _, err := r.plan.Job.Run(ctx, r.engine, o); err != nil {
+		return training.RunRecord{}, err
+	}
+	return r.read(o)
+}
+
 // baseline runs plain training, unless a resumed comparison has it already.
 func (r *runner) baseline(ctx context.Context, o job.RunOptions) error {
 	if o.Resume {
-		if done, err := training.ReadRun(o.Dir); err == nil && done.Summary.Steps == r.job.Steps {
+		if done, err := training.ReadRun(o.Dir); err == nil && done.Summary.Steps == r.plain.Steps {
 			r.app.Notef("%s: done before, %d steps", o.Label, done.Summary.Steps)
 			return nil
 		}
 	}
-	_, err := r.job.Run(ctx, r.engine, o)
+	_, err := r.plain.Run(ctx, r.engine, o)
 	return err
 }
 
-func (r *runner) read(dir string, o job.RunOptions) (training.RunRecord, error) {
-	rec, err := training.ReadRun(dir)
-	rec.Name, rec.Note = r.label(o), r.job.Split.Note
+func (r *runner) read(o job.RunOptions) (training.RunRecord, error) {
+	rec, err := training.ReadRun(o.Dir)
+	rec.Name, rec.Note = o.Label, r.plain.Split.Note
 	return rec, err
 }
 

@@ -8,6 +8,7 @@ import (
 	goruntime "runtime"
 
 	"ninox/cmd/internal/version"
+	"ninox/onnxgraph/weights"
 	ort "ninox/runtime"
 	"ninox/training"
 )
@@ -16,12 +17,17 @@ import (
 type RunOptions struct {
 	Dir       string
 	Label     string // in progress messages; default the method
+	Method    string // for the record; default that of the nowcaster or averager
 	Resume    bool
-	Nowcaster training.Nowcaster // nil: plain training
+	Averager  func(start *weights.Set) training.Averager // nil: no average
+	Nowcaster training.Nowcaster                         // nil: no nowcasts
 	Period    int
 	Horizons  []int
 	Safeguard bool
-	Record    map[string]any // further facts for config.json
+	// Alternatives and Moments are those of training.Config.
+	Alternatives []training.Alternative
+	Moments      string
+	Record       map[string]any // further facts for config.json
 }
 
 // Run trains from the initial parameters and leaves a run folder. Errors say
@@ -47,7 +53,16 @@ func (j *Job) Run(ctx context.Context, engine *ort.Engine, o RunOptions) (*train
 	for k, v := range o.Record {
 		record[k] = v
 	}
+	var averager training.Averager
+	if o.Averager != nil {
+		start, err := exec.State()
+		if err != nil {
+			return nil, err
+		}
+		averager = o.Averager(start)
+	}
 	s, err := training.Run(ctx, training.Config{
+		Method: o.Method, Averager: averager, Alternatives: o.Alternatives, Moments: o.Moments,
 		Dir: o.Dir, Resume: o.Resume, Overwrite: j.Overwrite,
 		Task: j.Source.Name(), Record: record, Trainer: exec, Artifacts: j.Artifacts,
 		Train: j.Split.Train, Test: j.Split.Test,

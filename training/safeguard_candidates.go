@@ -1,0 +1,156 @@
+package training
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"ninox/onnxgraph/weights"
+	ort "ninox/runtime"
+	"ninox/training/data"
+)
+
+// Alternative is a further candidate of the safeguard: a nowcast by another
+// method, or less far.
+type Alternative struct {
+	Nowcaster Nowcaster
+	Share     float64 // of the horizon that is due; the result is at least 1
+}
+
+// Candidate is how a prediction, or the parameters as they are, did on minibatches
+// held out from the steps so far.
+type Candidate struct {
+	Method string   `json:"method"` // "keep" for the parameters as they are
+	K      int      `json:"k,omitempty"`
+	Loss   *float64 `json:"loss"` // null where it is not finite
+}
+
+const (
+	candidateKeep = "keep"
+	// heldOut is the number of minibatches that candidates are scored on: those of
+	// the steps to come, a trial later.
+	heldOut = 4
+)
+
+// MeanOfStates is the nowcaster whose prediction is the mean of the states: it denoises
+// rather than foresees.
+func MeanOfStates(context int) Nowcaster { return meanState(context) }
+
+type meanState int
+
+func (meanState) Name() string   { return "average" }
+func (m meanState) Context() int { return int(m) }
+
+func (m meanState) Nowcast(_ context.Context, states []*weights.Set, _ int) (*weights.Set, error) {
+	return meanOf(states)
+}
+
+// candidates are the nowcaster itself and the alternatives, boldest first.
+func (l *loop) candidates() []Alternative {
+	return append([]Alternative{{l.Nowcaster, 1}}, l.Alternatives...)
+}
+
+// chooseCandidate scores the candidates on minibatches held out and picks one.
+func (l *loop) chooseCandidate(ctx context.Context, r *Nowcast, states []*weights.Set) (*weights.Set, error) {
+	begin := time.Now()
+	defer func() { r.Seconds = time.Since(begin).Seconds() }()
+	if !l.account.affords(l.trialSteps()) {
+		r.Reason = "earlier nowcasts did not help, and the safeguard may not waste more steps"
+		return nil, nil
+	}
+	held, release, err := l.heldOut(ctx, r.Step)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	newest := states[len(states)-1]
+	if err := l.score(ctx, r, Candidate{Method: candidateKeep}, held); err != nil {
+		return nil, err
+	}
+	var predictions []*weights.Set
+	for _, a := range l.candidates() {
+		c := Candidate{Method: a.Nowcaster.Name(), K: max(1, int(math.Round(a.Share*float64(r.K))))}
+		predicted, err := predict(ctx, a.Nowcaster, states, c.K)
+		if err == nil && notFinite(predicted) == "" {
+			err = l.Trainer.SetState(predicted)
+			if err == nil {
+				err = l.score(ctx, r, c, held)
+			}
+		} else if err == nil {
+			r.Candidates = append(r.Candidates, c)
+		}
+		if err != nil {
+			return nil, errors.Join(err, l.Trainer.SetState(newest))
+		}
+		predictions = append(predictions, predicted)
+	}
+	if err := l.Trainer.SetState(newest); err != nil {
+		return nil, err
+	}
+	chosen := pick(r.Candidates[1:], l.account.Caution, l.account.Start)
+	if chosen < 0 {
+		r.Reason = "every candidate is worse than the untrained network"
+		return nil, nil
+	}
+	r.Method, r.K = r.Candidates[chosen+1].Method, r.Candidates[chosen+1].K
+	return predictions[chosen], nil
+}
+
+// score adds a candidate with the loss at the present parameters.
+func (l *loop) score(ctx context.Context, r *Nowcast, c Candidate, held []map[string]*ort.Value) error {
+	loss, err := l.evalLoss(ctx, held)
+	if err != nil {
+		return err
+	}
+	l.cost.Evaluations += len(held)
+	if !math.IsNaN(loss) && !math.IsInf(loss, 0) {
+		c.Loss = &loss
+	}
+	r.Candidates = append(r.Candidates, c)
+	return nil
+}
+
+// heldOut are the minibatches that the steps after a trial will be made with.
+// release frees them.
+func (l *loop) heldOut(ctx context.Context, step int) (batches []map[string]*ort.Value, release func(), err error) {
+	loader, err := data.NewLoader(l.train, data.LoaderOptions{
+		Batch: l.perBatch, Shuffle: !l.NoShuffle, Seed: l.Seed, Start: int64(step+l.trialSteps()) * int64(l.Accumulate), Hold: heldOut, Depth: 1,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	release = func() {
+		for _, b := range batches {
+			closeValues(b)
+		}
+		loader.Close()
+	}
+	for range heldOut {
+		b, err := loader.Next(ctx)
+		var v map[string]*ort.Value
+		if err == nil {
+			v, err = valuesOf(b, l.perBatch)
+		}
+		if err != nil {
+			release()
+			return nil, nil, fmt.Errorf("minibatches of the safeguard: %w", err)
+		}
+		batches = append(batches, v)
+	}
+	return batches, release, nil
+}
+
+// pick is the first candidate, from the boldest that caution allows, that is not
+// worse than the network was at its start; -1 where all are. Among those that
+// remain the loss at once does not tell which is best: the bolder the jump, the
+// higher it is, and the more it may gain.
+func pick(candidates []Candidate, caution int, start float64) int {
+	for i := min(caution, len(candidates)-1); i < len(candidates); i++ {
+		if loss := candidates[i].Loss; loss != nil && (start == 0 || *loss <= start) {
+			return i
+		}
+	}
+	return -1
+}
