@@ -267,49 +267,12 @@ func (l *laboratory) embed(x *Examples, w *Weights, nodes string, a attention) [
 	return out
 }
 
-// naiveGraph is the graph without the structure of attention: queries, keys and
-// values are parallel edges from the layer's inputs to its neurons, and there are
-// no heads.
-func naiveGraph(t *testing.T, g *neuralgraph.NiNo) *neuralgraph.NiNo {
-	t.Helper()
-	var query, value neuralgraph.Span
-	for i := range g.Blocks {
-		switch b := &g.Blocks[i]; b.Type {
-		case neuralgraph.EdgeQuery:
-			query = b.Target
-		case neuralgraph.EdgeValue:
-			value = b.Target
-		}
-	}
-	if query.Count != attnWidth || value.Count != attnWidth {
-		t.Fatalf("%d queries, %d values", query.Count, value.Count)
-	}
-	moved := func(s neuralgraph.Span) neuralgraph.Span {
-		if s.First == value.First && s.Count == value.Count {
-			return query
-		}
-		return s
-	}
-	out := &neuralgraph.NiNo{Nodes: g.Nodes}
-	for _, b := range g.Blocks {
-		if b.Type == neuralgraph.EdgeHead {
-			continue
-		}
-		if b.Type == neuralgraph.EdgeKey { // not reversed
-			b.Source, b.Target, b.SourceStride, b.TargetStride = b.Target, b.Source, b.TargetStride, b.SourceStride
-		}
-		b.Source, b.Target = moved(b.Source), moved(b.Target)
-		out.Blocks = append(out.Blocks, b)
-	}
-	return out
-}
-
 // TestPermutationsAreToldApart is the experiment.
 func TestPermutationsAreToldApart(t *testing.T) {
 	l, s := newLaboratory(t)
 	w, nodes := l.embedder()
 	graphs := map[string]*Examples{}
-	for name, g := range map[string]*neuralgraph.NiNo{"ours": s.nino, "naive": naiveGraph(t, s.nino)} {
+	for name, g := range map[string]*neuralgraph.NiNo{"ours": s.nino, "naive": s.nino.Naive()} {
 		x, err := NewExamples(w.Config, g)
 		if err != nil {
 			t.Fatal(err)

@@ -276,7 +276,9 @@ func (l *loop) one(ctx context.Context, step int) error {
 			return fmt.Errorf("step %d: %w", step, err)
 		}
 		l.durations.add(time.Since(start))
-		l.remember(l.loss)
+		if err := l.remember(ctx, step, l.loss); err != nil {
+			return err
+		}
 		if err := l.average(step); err != nil {
 			return err
 		}

@@ -1,9 +1,11 @@
 package training
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"ninox/onnxgraph/weights"
 )
@@ -15,10 +17,11 @@ import (
 // overshoots along the few directions in which the loss is steep, so that the
 // loss is often several times as high as before; the optimizer corrects these
 // directions within some tens of steps, and only then does the way gained
-// along the flat ones show. So the mean training loss at the end of the trial
-// is compared with the line through the losses before the nowcast: with its end,
-// to decide whether the nowcast stays, and with its continuation over the trial,
-// to decide whether it helped.
+// along the flat ones show. So the loss at the end of the trial is compared with
+// that before the nowcast, on the same minibatches, held out from the steps so
+// far, and at a few points of both, so that the noise of the steps is known. The
+// nowcast is undone where the loss has risen by more than that; it helped where
+// the loss is below the line through the losses before it.
 //
 // Steps of the trial are steps of the run. Where the nowcast helps the safeguard
 // costs nothing but its evaluations; where it does not, the steps of the trial are
@@ -31,25 +34,29 @@ type trial struct {
 type trialMeta struct {
 	Until   int       `json:"until"`   // the last step of the trial
 	Updates int64     `json:"updates"` // of the optimizer, before the nowcast
-	Before  []float64 `json:"before"`  // losses of the steps before the nowcast
-	After   []float64 `json:"after"`   // losses since
+	Course  []float64 `json:"course"`  // training losses of the steps before the nowcast
+	Steps   int       `json:"steps"`   // since the nowcast
+	Before  []float64 `json:"before"`  // losses on the minibatches held out
+	After   []float64 `json:"after"`
 }
 
-// TrialRecord is how a nowcast did in its trial.
+// TrialRecord is how a nowcast did in its trial. Losses are on minibatches held
+// out.
 type TrialRecord struct {
 	Steps    int     `json:"steps"`         // how long the trial was
-	Before   float64 `json:"loss_before"`   // training loss before the nowcast
+	Before   float64 `json:"loss_before"`   // before the nowcast
 	Expected float64 `json:"loss_expected"` // what it would have come to without the nowcast
-	After    float64 `json:"loss_after"`    // mean training loss at the end of the trial
+	After    float64 `json:"loss_after"`    // at the end of the trial
 	Helped   bool    `json:"helped"`        // After is below Expected
 }
 
 // account limits the steps that the safeguard may waste, and remembers how
 // bold it may be. It is part of every checkpoint.
 type account struct {
-	Left    int     `json:"left"`    // steps that may still be wasted
-	Caution int     `json:"caution"` // candidates that are left out, from the boldest on
-	Start   float64 `json:"start"`   // mean loss of the first steps, 0 before these
+	Left    int       `json:"left"`           // steps that may still be wasted
+	Caution int       `json:"caution"`        // candidates that are left out, from the boldest on
+	Start   float64   `json:"start"`          // mean loss of the first steps, 0 before these
+	Held    []float64 `json:"held,omitempty"` // losses on minibatches held out, of the steps before the next nowcast
 }
 
 // SafeguardCost is what the safeguard has cost.
@@ -61,10 +68,10 @@ type SafeguardCost struct {
 }
 
 // trialSteps is the length of a trial, and trialWindow the number of steps at its
-// end over which losses are averaged. A trial ends before the next state is
+// end over which losses are measured. A trial ends before the next state is
 // collected, so that no state stems from parameters that are given up.
 func (c *Config) trialSteps() int  { return max(1, c.Period/c.Nowcaster.Context()/2) }
-func (c *Config) trialWindow() int { return max(1, c.trialSteps()/2) }
+func (c *Config) trialWindow() int { return max(1, c.trialSteps()/4) }
 
 // wastable is the number of steps that the safeguard may waste: a hundredth of the
 // run's, and one trial at least.
@@ -85,7 +92,10 @@ func (a *account) book(helped bool, steps, limit int) {
 // openTrial notes what stood before a nowcast at the given step. It is called
 // before the prediction is put in.
 func (l *loop) openTrial(step int) (*trial, error) {
-	t := &trial{trialMeta: trialMeta{Until: step + l.trialSteps(), Updates: l.Trainer.StepCount(), Before: append([]float64{}, l.recent...)}}
+	t := &trial{trialMeta: trialMeta{
+		Until: step + l.trialSteps(), Updates: l.Trainer.StepCount(), Course: append([]float64{}, l.recent...), Before: l.account.Held,
+	}}
+	l.account.Held = nil
 	var errs [3]error
 	t.params, errs[0] = l.Trainer.State()
 	t.moments, errs[1] = l.Trainer.Moments()
@@ -93,15 +103,18 @@ func (l *loop) openTrial(step int) (*trial, error) {
 	return t, errors.Join(errs[:]...)
 }
 
-// remember keeps the losses of the latest steps, for the next trial and for
-// the one under way.
-func (l *loop) remember(loss float64) {
-	if l.Nowcaster == nil || !l.Safeguard {
-		return
+// remember keeps the loss of a step, for the next trial, and measures before the
+// next nowcast and in the trial under way.
+func (l *loop) remember(ctx context.Context, step int, loss float64) error {
+	if l.Nowcaster == nil || !l.Safeguard || math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return nil
 	}
-	if l.trial != nil {
-		l.trial.After = append(l.trial.After, loss)
-		return
+	if t := l.trial; t != nil {
+		t.Steps++
+		if step == l.Steps || l.measures(t.Until-step) {
+			return l.measure(ctx, t.Until, &t.After)
+		}
+		return nil
 	}
 	l.recent = append(l.recent, loss)
 	if extra := len(l.recent) - 2*l.trialSteps(); extra > 0 {
@@ -110,6 +123,33 @@ func (l *loop) remember(loss float64) {
 	if l.account.Start == 0 && len(l.recent) == l.trialWindow() {
 		l.account.Start = mean(l.recent)
 	}
+	if left := l.Period - step%l.Period; l.measures(left) && l.account.affords(l.trialSteps()) {
+		return l.measure(ctx, step+left+l.trialSteps(), &l.account.Held)
+	}
+	return nil
+}
+
+// measures says whether so many steps before a nowcast, or before the end of its
+// trial, the loss is measured: a window before, in its middle, and at its end.
+func (l *loop) measures(left int) bool {
+	w := l.trialWindow()
+	return left == 0 || left < l.Period && (left == w || left == w/2)
+}
+
+// measure adds the present loss on the minibatches held out of a trial that ends
+// at the given step.
+func (l *loop) measure(ctx context.Context, until int, to *[]float64) error {
+	begin := time.Now()
+	defer func() { l.cost.Seconds += time.Since(begin).Seconds() }()
+	held, release, err := l.heldOut(ctx, until)
+	if err != nil {
+		return err
+	}
+	defer release()
+	loss, err := l.evalLoss(ctx, held)
+	l.cost.Evaluations += len(held)
+	*to = append(*to, loss)
+	return err
 }
 
 // settle ends a trial that is over, or cannot go on because the loss is no
@@ -124,13 +164,13 @@ func (l *loop) settle(step int, loss float64) (*Nowcast, error) {
 	n := &l.nowcasts[len(l.nowcasts)-1]
 	reason := fmt.Sprintf("the loss is %v at step %d", loss, step)
 	if finite {
-		reason = t.verdict(l.trialWindow(), n)
+		reason = t.verdict(n)
 	}
 	helped := reason == "" && (n.Trial == nil || n.Trial.Helped)
 	l.account.book(helped, l.trialSteps(), l.wastable())
 	l.cost.Trials++
 	if !helped {
-		l.cost.WastedSteps += len(t.After)
+		l.cost.WastedSteps += t.Steps
 	}
 	if reason == "" {
 		l.recent = nil // the losses of the trial are no course to go by
@@ -141,59 +181,44 @@ func (l *loop) settle(step int, loss float64) (*Nowcast, error) {
 		return nil, fmt.Errorf("undoing the nowcast of step %d: %w", n.Step, err)
 	}
 	l.Trainer.SetStepCount(t.Updates)
-	l.recent = t.Before
+	l.recent = t.Course
 	l.Log.Info("nowcast undone", "step", step, "nowcast", n.Step, "reason", n.Reason)
 	l.progress.nowcast(*n)
 	return n, nil
 }
 
-// verdict says why a nowcast is to be undone, "" where it stays: the mean loss
-// rose by more than its standard error. A nowcast before any step, or one that
-// no step follows, is judged by its own batch.
-func (t *trial) verdict(window int, n *Nowcast) string {
-	after := t.After[max(0, len(t.After)-window):]
-	if len(after) == 0 || len(t.Before) == 0 {
+// verdict says why a nowcast is to be undone, "" where it stays: the loss rose by
+// more than its standard error. A nowcast that no step follows is judged by its
+// own batch.
+func (t *trial) verdict(n *Nowcast) string {
+	if len(t.After) == 0 {
 		if n.LossAfter != nil && *n.LossAfter > n.LossBefore {
 			return "the loss of the batch rises, and no steps follow"
 		}
 		return ""
 	}
-	before := courseOf(t.Before)
-	a, b := before.end, mean(after)
-	expected := a + min(0, before.slope)*(float64(len(t.After))-float64(len(after)-1)/2)
-	n.Trial = &TrialRecord{Steps: len(t.After), Before: a, Expected: expected, After: b, Helped: b < expected}
-	if b-a <= math.Sqrt(before.variance+variance(after)/float64(len(after))) {
+	a, b := mean(t.Before), mean(t.After)
+	expected := a + min(0, slopeOf(t.Course))*float64(t.Steps)
+	n.Trial = &TrialRecord{Steps: t.Steps, Before: a, Expected: expected, After: b, Helped: b < expected}
+	if b-a <= math.Sqrt(variance(t.Before)/float64(len(t.Before))+variance(t.After)/float64(len(t.After))) {
 		return ""
 	}
-	return fmt.Sprintf("after %d steps the training loss is %.4f, before it was %.4f", len(t.After), b, a)
+	return fmt.Sprintf("after %d steps the loss on other minibatches is %.4f, before it was %.4f", t.Steps, b, a)
 }
 
-// course is a least squares line through losses, one a step.
-type course struct {
-	end, slope float64 // its value at the last step, and its rise a step
-	variance   float64 // of end
-}
-
-func courseOf(losses []float64) course {
-	n := float64(len(losses))
-	middle, m := (n-1)/2, mean(losses)
+// slopeOf is the slope of the least squares line through losses, one a step.
+func slopeOf(losses []float64) float64 {
+	middle := float64(len(losses)-1) / 2
 	squares, products := 0.0, 0.0
 	for i, x := range losses {
 		d := float64(i) - middle
 		squares += d * d
-		products += d * (x - m)
+		products += d * x
 	}
-	if len(losses) < 3 {
-		return course{end: m, variance: variance(losses) / n}
+	if squares == 0 {
+		return 0
 	}
-	c := course{slope: products / squares}
-	c.end = m + c.slope*middle
-	rest := make([]float64, len(losses))
-	for i, x := range losses {
-		rest[i] = x - c.slope*(float64(i)-middle)
-	}
-	c.variance = variance(rest) * (1/n + middle*middle/squares)
-	return c
+	return products / squares
 }
 
 // variance is the unbiased one, 0 for a single value.

@@ -52,15 +52,17 @@ func (l *loop) candidates() []Alternative {
 	return append([]Alternative{{l.Nowcaster, 1}}, l.Alternatives...)
 }
 
-// chooseCandidate scores the candidates on minibatches held out and picks one.
+// chooseCandidate scores candidates on minibatches held out, from the boldest on
+// that the account allows, and takes the first that is plausible.
 func (l *loop) chooseCandidate(ctx context.Context, r *Nowcast, states []*weights.Set) (*weights.Set, error) {
 	begin := time.Now()
 	defer func() { r.Seconds = time.Since(begin).Seconds() }()
 	if !l.account.affords(l.trialSteps()) {
+		l.account.Held = nil
 		r.Reason = "earlier nowcasts did not help, and the safeguard may not waste more steps"
 		return nil, nil
 	}
-	held, release, err := l.heldOut(ctx, r.Step)
+	held, release, err := l.heldOut(ctx, r.Step+l.trialSteps())
 	if err != nil {
 		return nil, err
 	}
@@ -69,33 +71,48 @@ func (l *loop) chooseCandidate(ctx context.Context, r *Nowcast, states []*weight
 	if err := l.score(ctx, r, Candidate{Method: candidateKeep}, held); err != nil {
 		return nil, err
 	}
-	var predictions []*weights.Set
-	for _, a := range l.candidates() {
+	if keep := r.Candidates[0].Loss; keep != nil {
+		l.account.Held = append(l.account.Held, *keep)
+	}
+	all := l.candidates()
+	for _, a := range all[min(l.account.Caution, len(all)-1):] {
 		c := Candidate{Method: a.Nowcaster.Name(), K: max(1, int(math.Round(a.Share*float64(r.K))))}
-		predicted, err := predict(ctx, a.Nowcaster, states, c.K)
-		if err == nil && notFinite(predicted) == "" {
-			err = l.Trainer.SetState(predicted)
-			if err == nil {
-				err = l.score(ctx, r, c, held)
-			}
-		} else if err == nil {
-			r.Candidates = append(r.Candidates, c)
-		}
+		predicted, err := l.consider(ctx, r, a.Nowcaster, c, states, held)
 		if err != nil {
 			return nil, errors.Join(err, l.Trainer.SetState(newest))
 		}
-		predictions = append(predictions, predicted)
+		if l.plausible(r.Candidates[len(r.Candidates)-1]) {
+			r.Method, r.K = c.Method, c.K
+			return predicted, l.Trainer.SetState(newest)
+		}
 	}
-	if err := l.Trainer.SetState(newest); err != nil {
+	r.Reason = "every candidate is worse than the untrained network"
+	return nil, l.Trainer.SetState(newest)
+}
+
+// consider makes the prediction of a candidate and scores it. It leaves it in the
+// trainer.
+func (l *loop) consider(ctx context.Context, r *Nowcast, n Nowcaster, c Candidate, states []*weights.Set, held []map[string]*ort.Value) (*weights.Set, error) {
+	predicted, err := predict(ctx, n, states, c.K)
+	if err != nil {
 		return nil, err
 	}
-	chosen := pick(r.Candidates[1:], l.account.Caution, l.account.Start)
-	if chosen < 0 {
-		r.Reason = "every candidate is worse than the untrained network"
-		return nil, nil
+	if notFinite(predicted) != "" {
+		r.Candidates = append(r.Candidates, c)
+		return predicted, nil
 	}
-	r.Method, r.K = r.Candidates[chosen+1].Method, r.Candidates[chosen+1].K
-	return predictions[chosen], nil
+	if err := l.Trainer.SetState(predicted); err != nil {
+		return nil, fmt.Errorf("nowcast with %s: %w", n.Name(), err)
+	}
+	return predicted, l.score(ctx, r, c, held)
+}
+
+// plausible says whether a candidate is worth a trial: it is not worse than the
+// network was at its start. Beyond that the loss at once does not tell which
+// candidate is best: the bolder the jump, the higher it is, and the more it may
+// gain.
+func (l *loop) plausible(c Candidate) bool {
+	return c.Loss != nil && (l.account.Start == 0 || *c.Loss <= l.account.Start)
 }
 
 // score adds a candidate with the loss at the present parameters.
@@ -112,11 +129,12 @@ func (l *loop) score(ctx context.Context, r *Nowcast, c Candidate, held []map[st
 	return nil
 }
 
-// heldOut are the minibatches that the steps after a trial will be made with.
+// heldOut are the minibatches that the steps will be made with after a trial
+// that ends with the given one.
 // release frees them.
-func (l *loop) heldOut(ctx context.Context, step int) (batches []map[string]*ort.Value, release func(), err error) {
+func (l *loop) heldOut(ctx context.Context, until int) (batches []map[string]*ort.Value, release func(), err error) {
 	loader, err := data.NewLoader(l.train, data.LoaderOptions{
-		Batch: l.perBatch, Shuffle: !l.NoShuffle, Seed: l.Seed, Start: int64(step+l.trialSteps()) * int64(l.Accumulate), Hold: heldOut, Depth: 1,
+		Batch: l.perBatch, Shuffle: !l.NoShuffle, Seed: l.Seed, Start: int64(until) * int64(l.Accumulate), Hold: heldOut, Depth: 1,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -140,17 +158,4 @@ func (l *loop) heldOut(ctx context.Context, step int) (batches []map[string]*ort
 		batches = append(batches, v)
 	}
 	return batches, release, nil
-}
-
-// pick is the first candidate, from the boldest that caution allows, that is not
-// worse than the network was at its start; -1 where all are. Among those that
-// remain the loss at once does not tell which is best: the bolder the jump, the
-// higher it is, and the more it may gain.
-func pick(candidates []Candidate, caution int, start float64) int {
-	for i := min(caution, len(candidates)-1); i < len(candidates); i++ {
-		if loss := candidates[i].Loss; loss != nil && (start == 0 || *loss <= start) {
-			return i
-		}
-	}
-	return -1
 }

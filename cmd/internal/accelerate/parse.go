@@ -6,6 +6,7 @@ import (
 
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/job"
+	"ninox/cmd/internal/method"
 )
 
 // Settings are what an invocation of the command asks for.
@@ -22,7 +23,7 @@ type Settings struct {
 func Parse(ctx context.Context, a *app.App, args []string) (Settings, error) {
 	var s Settings
 	cmd := newCommand(a, func(_ context.Context, _ *app.App, o options) error {
-		s = Settings{Options: o.Options, Source: o.Source, Method: o.Method, Weights: o.Weights, Period: o.Period}
+		s = Settings{Options: o.Options, Source: o.Source, Method: o.Method, Weights: o.Methods.Weights, Period: o.Methods.Period}
 		return nil
 	})
 	cmd.SetArgs(args)
@@ -32,4 +33,4 @@ func Parse(ctx context.Context, a *app.App, args []string) (Settings, error) {
 }
 
 // Methods lists the values of --method.
-func Methods() []string { return methods }
+func Methods() []string { return method.Names() }
