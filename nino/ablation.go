@@ -29,7 +29,7 @@ func (a Ablation) Apply(w *Weights) (*Weights, error) {
 	}
 	edits := map[string]func([]float32){}
 	if a.NoPositions {
-		edits["node_proj.fc.0.weight"] = func(v []float32) { clear(v) }
+		edits["node_proj.fc.0.weight"] = func(v []float32) { copy(v, make([]float32, len(v))) }
 	}
 	if a.NoEdgeTypes {
 		edits["layer_embed.weight"] = func(v []float32) {
