@@ -92,7 +92,8 @@ func TestParseMethod(t *testing.T) {
 	for spec, want := range map[string]bench.Method{
 		"nino":                                 {Name: "nino", Method: "nino"},
 		"nino:schedule=cosine:horizon-power=1": {Name: "nino:schedule=cosine:horizon-power=1", Method: "nino", Flags: []string{"schedule=cosine", "horizon-power=1"}},
-		"muon:lr=0.02":                         {Name: "muon:lr=0.02", Method: "none", Flags: []string{"optimizer=muon"}, LR: 0.02},
+		"muon:lr=0.02":                         {Name: "muon:lr=0.02", Method: "muon", LR: 0.02},
+		"lion:lr=0.02":                         {Name: "lion:lr=0.02", Method: "none", Flags: []string{"optimizer=lion"}, LR: 0.02},
 	} {
 		got, err := parseMethod(spec)
 		if err != nil || !reflect.DeepEqual(got, want) {
