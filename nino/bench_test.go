@@ -124,7 +124,7 @@ func BenchmarkStep(b *testing.B) {
 				}
 				defer f.close()
 				for b.Loop() {
-					tr, err := newTrajectory(p, w.Scaling, c.states)
+					tr, err := testTrajectory(p, w.Scaling, c.states)
 					if err != nil {
 						b.Fatal(err)
 					}

@@ -67,6 +67,22 @@ func mixedGraph() (*neuralgraph.NiNo, map[string][]int64) {
 	return g, map[string][]int64{"words": {50, 10}, "conv5": {4, 10, 5, 5}, "depthwise": {4, 1, 3, 3}, "odd": {4, 2, 5}, "back": {4, 5}, "big": {130, 70}, "bias": {130}}
 }
 
+// testTrajectory is a trajectory in memory.
+func testTrajectory(p *plan, method Scaling, states []*weights.Set) (*trajectory, error) {
+	return newTrajectory(p, method, arraysOf(states), states[0].Clone(), 2)
+}
+
+// resultsOf are the predictions of a trajectory, by parameter.
+func resultsOf(tr *trajectory) [][]float32 {
+	var out [][]float32
+	for _, c := range tr.result {
+		v := make([]float32, c.len())
+		c.read(v, 1, 0, 1, len(v))
+		out = append(out, v)
+	}
+	return out
+}
+
 // The tiles form and the edges form agree on a graph with everything in it, for
 // networks of one to four layers, with and without word positions.
 func TestFormsAgree(t *testing.T) {
@@ -106,14 +122,14 @@ func TestFormsAgree(t *testing.T) {
 		defer edges.close()
 		var results [2][][]float32
 		for i, f := range []form{tiles, edges} {
-			tr, err := newTrajectory(p, w.Scaling, states)
+			tr, err := testTrajectory(p, w.Scaling, states)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := f.predict(t.Context(), tr, 6); err != nil {
 				t.Fatal(err)
 			}
-			results[i] = tr.result
+			results[i] = resultsOf(tr)
 		}
 		if last != layers*p.edges {
 			t.Errorf("progress ended at %d, expected %d passes over %d edges", last, layers, p.edges)
@@ -130,14 +146,14 @@ func TestFormsAgree(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer moved.close()
-			tr, err := newTrajectory(p, w.Scaling, states)
+			tr, err := testTrajectory(p, w.Scaling, states)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := moved.predict(t.Context(), tr, 6); err != nil {
 				t.Fatal(err)
 			}
-			if d := distance(tr.result[5], results[1][5]); d < 1e-4 {
+			if d := distance(resultsOf(tr)[5], results[1][5]); d < 1e-4 {
 				t.Errorf("%d layers: other positions change the result by %.1e only", layers, d)
 			}
 		}
@@ -162,7 +178,7 @@ func TestTilesDeterministic(t *testing.T) {
 	var first [][]float32
 	for _, workers := range []int{1, 2, 7} {
 		form.workers = workers
-		tr, err := newTrajectory(p, w.Scaling, states)
+		tr, err := testTrajectory(p, w.Scaling, states)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,10 +186,10 @@ func TestTilesDeterministic(t *testing.T) {
 			t.Fatal(err)
 		}
 		if first == nil {
-			first = tr.result
+			first = resultsOf(tr)
 		}
 		for n := range first {
-			if distance(first[n], tr.result[n]) != 0 {
+			if distance(first[n], resultsOf(tr)[n]) != 0 {
 				t.Errorf("%d workers: %s differs", workers, p.parameters[n])
 			}
 		}

@@ -122,6 +122,17 @@ func checkBlock(b *neuralgraph.Block, nodes, types int) error {
 	return nil
 }
 
+// auxiliary is the number of edges that carry no parameter.
+func (p *plan) auxiliary() int {
+	n := 0
+	for i := range p.pieces {
+		if p.pieces[i].parameter < 0 {
+			n += p.pieces[i].edges()
+		}
+	}
+	return n
+}
+
 func (x *piece) edges() int {
 	if x.diagonal {
 		return x.source.Count

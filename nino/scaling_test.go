@@ -3,7 +3,18 @@ package nino
 import (
 	"math"
 	"testing"
+
+	"ninox/onnxgraph"
 )
+
+// columnsFrom are float32 columns.
+func columnsFrom(values [][]float32) []column {
+	var out []column
+	for _, v := range values {
+		out = append(out, column{onnxgraph.Float, onnxgraph.Floats("", nil, v).Data})
+	}
+	return out
+}
 
 func TestScaling(t *testing.T) {
 	states := [][]float32{{1, 2}, {3, 6}, {5, 10}}
@@ -16,19 +27,19 @@ func TestScaling(t *testing.T) {
 		ScaleNone:            {{0, 1 - scaleEpsilon}, {0, 1 - scaleEpsilon}},
 	}
 	for method, want := range cases {
-		s := newScaler(method, states)
+		s := newScaler(method, columnsFrom(states), 2)
 		if s.at(0) != want[0] || s.at(1) != want[1] {
 			t.Errorf("%s: %v and %v, expected %v", method, s.at(0), s.at(1), want)
 		}
 	}
-	if v := newScaler(ScaleNone, states).at(0).apply(3); v != 3 {
+	if v := newScaler(ScaleNone, columnsFrom(states), 2).at(0).apply(3); v != 3 {
 		t.Errorf("unscaled 3 is %v", v)
 	}
-	constant := newScaler(ScaleParameter, [][]float32{{1}, {1}, {1}}).at(0)
+	constant := newScaler(ScaleParameter, columnsFrom([][]float32{{1}, {1}, {1}}), 2).at(0)
 	if constant.std != scaleFloor {
 		t.Errorf("deviation of constants %v, expected the floor %v", constant.std, scaleFloor)
 	}
-	if one := newScaler(ScaleLayerwise, [][]float32{{2}}).at(0); one != (scale{2, 0}) {
+	if one := newScaler(ScaleLayerwise, columnsFrom([][]float32{{2}}), 2).at(0); one != (scale{2, 0}) {
 		t.Errorf("scale of one number: %v", one)
 	}
 }
@@ -43,7 +54,7 @@ func TestScalingReference(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newScaler(ScaleLayerwise, values).at(0)
+		s := newScaler(ScaleLayerwise, columnsFrom(values), 2).at(0)
 		if d := distance([]float32{float32(s.mean), float32(s.std)}, []float32{mean[i], std[i]}); d > 2e-7 {
 			t.Errorf("%s: scale %v, off by %.1e", name, s, d)
 		}

@@ -27,6 +27,8 @@ type Nowcaster struct {
 	plan   *plan
 	form   form
 	log    *slog.Logger
+
+	workers int
 }
 
 // form is a way to run the network over all edges of a plan.
@@ -42,7 +44,7 @@ func New(engine *ort.Engine, w *Weights, g *neuralgraph.NiNo, o Options) (*Nowca
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	n := &Nowcaster{config: w.Config, log: o.Log}
+	n := &Nowcaster{config: w.Config, log: o.Log, workers: max(1, engine.Threads())}
 	taps := w.Taps
 	if w.Variant == VariantMLP {
 		taps = mlpTaps
@@ -89,22 +91,45 @@ func (n *Nowcaster) Edges() int { return n.plan.edges }
 // which come at equal intervals, oldest first. Arrays that are not parameters
 // of the graph are copied from the newest state.
 func (n *Nowcaster) Nowcast(ctx context.Context, states []*weights.Set, k int) (*weights.Set, error) {
+	if len(states) == 0 {
+		return nil, fmt.Errorf("nino: no states, the network wants %d", n.config.Context)
+	}
+	newest := states[len(states)-1]
+	values := map[string][]float32{}
+	for _, name := range n.plan.parameters {
+		if d := newest.Get(name); d != nil {
+			values[name] = make([]float32, d.DataSize())
+		}
+	}
+	next := replace(newest, values)
+	if err := n.Predict(ctx, arraysOf(states), k, next); err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// Predict is Nowcast without a copy of anything: it writes the parameters k
+// intervals after the newest of the states to the arrays of into, rounded to
+// their types. Beside the states it takes memory for the nodes of the graph and
+// some tiles (see Memory). After an error into holds anything.
+func (n *Nowcaster) Predict(ctx context.Context, states []Arrays, k int, into Arrays) error {
 	if len(states) != n.config.Context {
-		return nil, fmt.Errorf("nino: %d states, the network wants %d", len(states), n.config.Context)
+		return fmt.Errorf("nino: %d states, the network wants %d", len(states), n.config.Context)
 	}
 	if k < 1 || k > n.config.Horizons {
-		return nil, fmt.Errorf("nino: horizon %d, the network predicts 1 to %d", k, n.config.Horizons)
+		return fmt.Errorf("nino: horizon %d, the network predicts 1 to %d", k, n.config.Horizons)
 	}
 	start := time.Now()
-	tr, err := newTrajectory(n.plan, n.config.Scaling, states)
+	tr, err := newTrajectory(n.plan, n.config.Scaling, states, into, n.workers)
 	if err != nil {
-		return nil, fmt.Errorf("nino: states do not fit the model:\n%w", err)
+		return fmt.Errorf("nino: states do not fit the model:\n%w", err)
 	}
+	n.log.Debug("statistics", "seconds", time.Since(start).Seconds())
 	if err := n.form.predict(ctx, tr, k); err != nil {
-		return nil, fmt.Errorf("nino: %w", err)
+		return fmt.Errorf("nino: %w", err)
 	}
 	n.log.Debug("nowcast", "k", k, "edges", n.plan.edges, "seconds", time.Since(start).Seconds())
-	return tr.set(n.plan, states[len(states)-1]), nil
+	return nil
 }
 
 // positionsOf are the node features that the network reads.

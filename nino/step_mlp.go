@@ -14,7 +14,7 @@ const mlpTaps = 9
 // mlpForm runs WNN+, which knows no nodes, a few tiles at a time.
 type mlpForm struct {
 	config   Config
-	tiles    []tileRange // that carry parameters
+	plan     *plan
 	edges    int
 	workers  int
 	progress func(done, total int)
@@ -26,10 +26,9 @@ func newMLPForm(engine *ort.Engine, w *Weights, p *plan, o Options) (*mlpForm, e
 	if err != nil {
 		return nil, err
 	}
-	f := &mlpForm{config: w.Config, workers: max(1, engine.Threads()), progress: o.Progress}
+	f := &mlpForm{config: w.Config, plan: p, workers: max(1, engine.Threads()), progress: o.Progress}
 	for i := range p.pieces {
 		if x := &p.pieces[i]; x.parameter >= 0 {
-			f.tiles = append(f.tiles, split(x)...)
 			f.edges += x.edges()
 		}
 	}
@@ -41,20 +40,24 @@ func (f *mlpForm) close() { f.session.Close() }
 
 func (f *mlpForm) predict(ctx context.Context, tr *trajectory, k int) error {
 	done := 0
-	err := eachTile(ctx, f.workers, f.tiles, func(t *tileRange) (out map[string][]float32, err error) {
-		edges, columns := t.rows()*t.columns(), len(t.piece.taps)*f.config.Context
+	err := eachTile(ctx, f.workers, f.plan.tiles(true), func(t *tileRange) (struct{}, error) {
+		edges, columns := t.edges(), len(t.piece.taps)*f.config.Context
 		in := values{}
 		defer in.close()
+		var err error
 		in.floats(&err, inFeatures, t.features(tr, columns), edges, columns)
 		in.ints(&err, inTypes, slices.Repeat([]int64{int64(t.piece.kind)}, edges), edges)
 		in.ints(&err, inHorizon, []int64{int64(k)})
 		if err != nil {
-			return nil, err
+			return struct{}{}, err
 		}
-		return run(ctx, f.session, in)
-	}, func(t *tileRange, out map[string][]float32) {
-		t.store(tr, out[outPred])
-		done += t.rows() * t.columns()
+		out, err := run(ctx, f.session, in)
+		if err == nil {
+			t.store(tr, out[outPred])
+		}
+		return struct{}{}, err
+	}, func(t *tileRange, _ struct{}) {
+		done += t.edges()
 		if f.progress != nil {
 			f.progress(done, f.edges)
 		}

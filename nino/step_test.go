@@ -100,7 +100,7 @@ func TestStepRefuses(t *testing.T) {
 		{states[:4], 1, []string{"4 states, the network wants 5"}},
 		{states, 0, []string{"horizon 0", "1 to 40"}},
 		{states, 41, []string{"horizon 41"}},
-		{faulty, 1, []string{`"fc.2.weight": state 2`, `"fc.0.bias": state 1 has shape (4, 4)`}},
+		{faulty, 1, []string{`"fc.2.weight": state 2`, `"fc.0.bias": state 1 has shape [4 4]`}},
 	}
 	for _, c := range cases {
 		_, err := n.Nowcast(context.Background(), c.states, c.k)
@@ -153,7 +153,7 @@ func TestPlanRefuses(t *testing.T) {
 	}
 	s := &weights.Set{}
 	s.AddFloats("w", []int64{2, 2}, make([]float32, 4))
-	if _, err := newTrajectory(p, ScaleLayerwise, []*weights.Set{s, s}); err == nil || !strings.Contains(err.Error(), "places 4 elements up to number 5") {
+	if _, err := testTrajectory(p, ScaleLayerwise, []*weights.Set{s, s}); err == nil || !strings.Contains(err.Error(), "places 4 elements up to number 5") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -15,7 +15,6 @@ import (
 type tilesForm struct {
 	config    Config
 	plan      *plan
-	tiles     []tileRange
 	positions []float32
 	tokens    []int64   // nil without word positions
 	degree    []float32 // incoming edges of each node
@@ -37,9 +36,6 @@ func newTilesForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, 
 		if f.tokens, err = p.tokens(w.Words); err != nil {
 			return nil, err
 		}
-	}
-	for i := range p.pieces {
-		f.tiles = append(f.tiles, split(&p.pieces[i])...)
 	}
 	f.countIncoming()
 	m, err := TileModels(w, DefaultOpset)
@@ -106,13 +102,14 @@ func (f *tilesForm) countIncoming() {
 
 // nodeValues are arrays [nodes, Width] as the passes need them.
 type nodeValues struct {
-	node, source []float32
-	from, to     [][]float32 // by round
+	node, source   []float32
+	from, to       [][]float32 // by round
+	last, lastBias []float32   // the output layer's rows for the horizon
 }
 
 func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
 	v := &nodeValues{}
-	if err := f.firstNodes(ctx, v); err != nil {
+	if err := f.firstNodes(ctx, v, k); err != nil {
 		return fmt.Errorf("network, first nodes: %w", err)
 	}
 	total := (len(f.pass) + 1) * f.plan.edges
@@ -124,40 +121,83 @@ func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
 		}
 	}
 	for r := range f.pass {
-		if err := f.round(ctx, tr, v, r, report); err != nil {
+		if err := f.round(ctx, tr, v, r, k, report); err != nil {
 			return fmt.Errorf("network, round %d: %w", r, err)
 		}
 	}
-	if err := f.result(ctx, tr, v, k, report); err != nil {
+	if err := f.result(ctx, tr, v, report); err != nil {
 		return fmt.Errorf("network, result: %w", err)
 	}
 	return nil
 }
 
-func (f *tilesForm) firstNodes(ctx context.Context, v *nodeValues) (err error) {
-	in := values{}
-	defer in.close()
-	in.floats(&err, inPositions, f.positions, f.plan.nodes, f.config.Positions)
-	if f.tokens != nil {
-		in.ints(&err, inTokens, f.tokens, f.plan.nodes)
+// nodeChunk is how many nodes one run of a session updates.
+const nodeChunk = 4096
+
+// eachChunk runs a session on all nodes, some at a time: its temporary values
+// would take more memory than all that is kept.
+func (f *tilesForm) eachChunk(ctx context.Context, s *ort.Session, in func(lo, hi int, v values, err *error), take func(lo int, out map[string][]float32)) error {
+	for lo := 0; lo < f.plan.nodes; lo += nodeChunk {
+		v := values{}
+		var err error
+		in(lo, min(lo+nodeChunk, f.plan.nodes), v, &err)
+		var out map[string][]float32
+		if err == nil {
+			out, err = run(ctx, s, v)
+		}
+		v.close()
+		if err != nil {
+			return err
+		}
+		take(lo, out)
 	}
-	if err != nil {
-		return err
+	return nil
+}
+
+// array is room for values of all nodes.
+func (f *tilesForm) array() []float32 { return make([]float32, f.plan.nodes*f.config.Width) }
+
+func (f *tilesForm) firstNodes(ctx context.Context, v *nodeValues, k int) error {
+	v.node = f.array()
+	if len(f.pass) > 0 {
+		v.source = f.array()
 	}
-	out, err := run(ctx, f.nodes[0], in)
-	v.node, v.source = out[tileNode], out[tileSource]
-	return err
+	width := f.config.Positions
+	return f.eachChunk(ctx, f.nodes[0], func(lo, hi int, in values, err *error) {
+		in.floats(err, inPositions, f.positions[lo*width:hi*width], hi-lo, width)
+		if f.tokens != nil {
+			in.ints(err, inTokens, f.tokens[lo:hi], hi-lo)
+		}
+		if len(f.pass) == 0 {
+			in.ints(err, inHorizon, []int64{int64(k)})
+		}
+	}, func(lo int, out map[string][]float32) { v.take(lo*f.config.Width, -1, out) })
+}
+
+// take copies what a run made of the nodes from number at/Width on.
+func (v *nodeValues) take(at, round int, out map[string][]float32) {
+	copy(v.node[at:], out[tileNode])
+	if s := out[tileSource]; s != nil {
+		copy(v.source[at:], s)
+	}
+	if round >= 0 {
+		copy(v.from[round][at:], out[tileFrom])
+		copy(v.to[round][at:], out[tileTo])
+	}
+	if w := out[tileLast]; w != nil {
+		v.last, v.lastBias = w, out[tileLastBias]
+	}
 }
 
 // round sums over all tiles and updates the nodes.
-func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r int, report func(int)) (err error) {
-	n, d := f.plan.nodes, f.config.Width
+func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r, k int, report func(int)) error {
+	d := f.config.Width
 	width := d
 	if r == 0 {
 		width = f.config.Taps * f.config.Context
 	}
-	sum, weighted := make([]float32, n*width), make([]float32, n*d)
-	err = eachTile(ctx, f.workers, f.tiles, func(t *tileRange) (map[string][]float32, error) {
+	sum, weighted := make([]float32, f.plan.nodes*width), f.array()
+	err := eachTile(ctx, f.workers, f.plan.tiles(false), func(t *tileRange) (map[string][]float32, error) {
 		s := f.pass[r]
 		if r == 0 && t.piece.diagonal {
 			s = f.diagonal
@@ -168,55 +208,55 @@ func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r 
 	}, func(t *tileRange, out map[string][]float32) {
 		t.accumulate(sum, width, out[tileSum])
 		t.accumulate(weighted, d, out[tileWeighted])
-		report(t.rows() * t.columns())
+		report(t.edges())
 	})
 	if err != nil {
 		return err
 	}
 	f.divide(sum, width)
 	f.divide(weighted, d)
-	in := values{}
-	defer in.close()
-	in.floats(&err, "old", v.node, n, d)
-	in.floats(&err, tileSum, sum, n, width)
-	in.floats(&err, tileWeighted, weighted, n, d)
-	if r == 0 {
-		in.floats(&err, tileMix, f.mix, n, f.config.EdgeTypes)
-	}
-	if err != nil {
-		return err
-	}
-	out, err := run(ctx, f.nodes[r+1], in)
-	v.node, v.source = out[tileNode], out[tileSource]
-	v.from, v.to = append(v.from, out[tileFrom]), append(v.to, out[tileTo])
-	return err
+	v.from, v.to = append(v.from, f.array()), append(v.to, f.array())
+	return f.eachChunk(ctx, f.nodes[r+1], func(lo, hi int, in values, err *error) {
+		n := hi - lo
+		in.floats(err, "old", v.node[lo*d:hi*d], n, d)
+		in.floats(err, tileSum, sum[lo*width:hi*width], n, width)
+		in.floats(err, tileWeighted, weighted[lo*d:hi*d], n, d)
+		if types := f.config.EdgeTypes; r == 0 {
+			in.floats(err, tileMix, f.mix[lo*types:hi*types], n, types)
+		}
+		if r == len(f.pass)-1 {
+			in.ints(err, inHorizon, []int64{int64(k)})
+		}
+	}, func(lo int, out map[string][]float32) { v.take(lo*d, r, out) })
 }
 
 func (f *tilesForm) divide(sum []float32, width int) {
-	for i := range sum {
-		sum[i] /= f.degree[i/width]
+	for n, degree := range f.degree {
+		row := sum[n*width : (n+1)*width]
+		for i := range row {
+			row[i] /= degree
+		}
 	}
 }
 
 // result runs the last pass over the tiles that carry parameters.
-func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, k int, report func(int)) error {
-	horizon := []int64{int64(k)}
-	var real []tileRange
-	for _, t := range f.tiles {
-		if t.piece.parameter >= 0 {
-			real = append(real, t)
-		} else {
-			report(t.rows() * t.columns())
-		}
-	}
-	return eachTile(ctx, f.workers, real, func(t *tileRange) (map[string][]float32, error) {
-		return f.runTile(ctx, f.outcome, tr, v, t, len(f.pass), func(in values, err *error) {
-			in.ints(err, inHorizon, horizon)
+func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, report func(int)) error {
+	d := f.config.Width
+	err := eachTile(ctx, f.workers, f.plan.tiles(true), func(t *tileRange) (struct{}, error) {
+		out, err := f.runTile(ctx, f.outcome, tr, v, t, len(f.pass), func(in values, err *error) {
+			taps := len(t.piece.taps)
+			in.floats(err, tileLast, v.last[:taps*d], taps, d)
+			in.floats(err, tileLastBias, v.lastBias[:taps], taps)
 		})
-	}, func(t *tileRange, out map[string][]float32) {
-		t.store(tr, out[outPred])
-		report(t.rows() * t.columns())
-	})
+		if err == nil {
+			t.store(tr, out[outPred])
+		}
+		return struct{}{}, err
+	}, func(t *tileRange, _ struct{}) { report(t.edges()) })
+	if err == nil {
+		report(f.plan.auxiliary())
+	}
+	return err
 }
 
 // runTile runs a session on a tile: its features, its type, what its ends

@@ -2,16 +2,19 @@ package nino
 
 import (
 	"context"
+	"iter"
 	"sync"
 
 	"ninox/neuralgraph"
+	"ninox/onnxgraph"
 )
 
-// Sizes of a tile: about 64 sources by 64 targets run fastest on processors,
-// larger tiles leave their caches.
+// Sizes of a tile. What a session makes of so many edges stays in a core's
+// second-level cache; with fewer, starting a run weighs more. Tiles are tall,
+// because what is summed over the sources is then short.
 const (
-	tileSide  = 64
-	tileEdges = tileSide * tileSide
+	tileEdges = 1024
+	tileHigh  = 64
 )
 
 // tileRange is a part of a piece: sources s0 to s1 by targets t0 to t1, or,
@@ -21,24 +24,64 @@ type tileRange struct {
 	s0, s1, t0, t1 int
 }
 
-// split cuts a piece into tiles of at most tileEdges edges.
-func split(x *piece) []tileRange {
-	var out []tileRange
-	if x.diagonal {
-		for t := 0; t < x.target.Count; t += tileEdges {
-			out = append(out, tileRange{x, t, min(t+tileEdges, x.target.Count), t, min(t+tileEdges, x.target.Count)})
+// tilesOf cuts a piece into tiles of at most tileEdges edges, in an order in
+// which neighbours in the parameter are visited close to each other.
+func tilesOf(x *piece) iter.Seq[tileRange] {
+	return func(yield func(tileRange) bool) {
+		if x.diagonal {
+			for t := 0; t < x.target.Count; t += tileEdges {
+				end := min(t+tileEdges, x.target.Count)
+				if !yield(tileRange{x, t, end, t, end}) {
+					return
+				}
+			}
+			return
 		}
-		return out
-	}
-	high := min(x.source.Count, tileSide)
-	wide := min(x.target.Count, tileEdges/high)
-	high = min(x.source.Count, tileEdges/wide)
-	for t := 0; t < x.target.Count; t += wide {
-		for s := 0; s < x.source.Count; s += high {
-			out = append(out, tileRange{x, s, min(s+high, x.source.Count), t, min(t+wide, x.target.Count)})
+		high, wide := tileSize(x)
+		tile := func(s, t int) bool {
+			return yield(tileRange{x, s, min(s+high, x.source.Count), t, min(t+wide, x.target.Count)})
+		}
+		if x.bySource > x.byTarget {
+			for s := 0; s < x.source.Count; s += high {
+				for t := 0; t < x.target.Count; t += wide {
+					if !tile(s, t) {
+						return
+					}
+				}
+			}
+			return
+		}
+		for t := 0; t < x.target.Count; t += wide {
+			for s := 0; s < x.source.Count; s += high {
+				if !tile(s, t) {
+					return
+				}
+			}
 		}
 	}
-	return out
+}
+
+// tiles are those of all pieces, or of those that carry parameters.
+func (p *plan) tiles(parameters bool) iter.Seq[tileRange] {
+	return func(yield func(tileRange) bool) {
+		for i := range p.pieces {
+			if parameters && p.pieces[i].parameter < 0 {
+				continue
+			}
+			for t := range tilesOf(&p.pieces[i]) {
+				if !yield(t) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// tileSize is the number of sources and of targets of a dense piece's tiles.
+func tileSize(x *piece) (high, wide int) {
+	high = min(x.source.Count, tileHigh)
+	wide = min(x.target.Count, tileEdges/high)
+	return min(x.source.Count, tileEdges/wide), wide
 }
 
 // rows is the number of sources along the first axis of the tile's arrays.
@@ -51,17 +94,19 @@ func (r *tileRange) rows() int {
 
 func (r *tileRange) columns() int { return r.t1 - r.t0 }
 
+func (r *tileRange) edges() int { return r.rows() * r.columns() }
+
 // sources are the sources' rows of an array [nodes, width]; of a diagonal tile
 // they stand beside the targets.
-func (t *tileRange) sources(all []float32, width int) []float32 {
-	return rowsOf(all, width, t.piece.source, t.s0, t.s1)
+func (r *tileRange) sources(all []float32, width int) []float32 {
+	return rowsOf(all, width, r.piece.source, r.s0, r.s1)
 }
 
-func (t *tileRange) sourceDims(width int) []int {
-	if t.piece.diagonal {
-		return []int{1, t.columns(), width}
+func (r *tileRange) sourceDims(width int) []int {
+	if r.piece.diagonal {
+		return []int{1, r.columns(), width}
 	}
-	return []int{t.rows(), 1, width}
+	return []int{r.rows(), 1, width}
 }
 
 // rowsOf are the rows of nodes lo to hi of a span; aliased where they follow
@@ -79,102 +124,95 @@ func rowsOf(all []float32, width int, span neuralgraph.Span, lo, hi int) []float
 }
 
 // features are the scaled states of the tile's edges.
-func (t *tileRange) features(tr *trajectory, columns int) []float32 {
-	out := make([]float32, t.rows()*t.columns()*columns)
-	for r := range t.rows() {
-		for j := t.t0; j < t.t1; j++ {
-			e := (r*t.columns() + j - t.t0) * columns
-			tr.features(t.piece, t.sourceOf(r, j), j, out[e:e+columns])
-		}
-	}
+func (r *tileRange) features(tr *trajectory, columns int) []float32 {
+	out := make([]float32, r.edges()*columns)
+	tr.block(r.piece, r.s0, r.s0+r.rows(), r.t0, r.t1, out)
 	return out
 }
 
-// sourceOf is the source of the edge in row r to target j.
-func (t *tileRange) sourceOf(r, j int) int {
-	if t.piece.diagonal {
+// sourceOf is the source of the edge in row i to target j.
+func (r *tileRange) sourceOf(i, j int) int {
+	if r.piece.diagonal {
 		return j
 	}
-	return t.s0 + r
+	return r.s0 + i
 }
 
 // accumulate adds the tile's sums [T, columns] to the targets' rows of an array
 // [nodes, width]; the columns beyond are those of taps that the tile lacks.
-func (t *tileRange) accumulate(all []float32, width int, sums []float32) {
-	columns := len(sums) / t.columns()
-	for j := t.t0; j < t.t1; j++ {
-		n := t.piece.target.Node(j)
+func (r *tileRange) accumulate(all []float32, width int, sums []float32) {
+	columns := len(sums) / r.columns()
+	for j := r.t0; j < r.t1; j++ {
+		n := r.piece.target.Node(j)
 		row := all[n*width : n*width+columns]
-		for i, x := range sums[(j-t.t0)*columns : (j-t.t0+1)*columns] {
+		for i, x := range sums[(j-r.t0)*columns : (j-r.t0+1)*columns] {
 			row[i] += x
 		}
 	}
 }
 
-// store takes the predictions [S, T, F] of the tile.
-func (t *tileRange) store(tr *trajectory, pred []float32) {
-	taps := len(t.piece.taps)
-	for r := range t.rows() {
-		for j := t.t0; j < t.t1; j++ {
-			e := (r*t.columns() + j - t.t0) * taps
-			tr.store(t.piece, t.sourceOf(r, j), j, pred[e:e+taps])
+// store takes the predictions [S, T, F] of the tile. Tiles may do so at the same
+// time: no two edges carry the same number.
+func (r *tileRange) store(tr *trajectory, pred []float32) {
+	taps := len(r.piece.taps)
+	for i := range r.rows() {
+		for j := r.t0; j < r.t1; j++ {
+			e := (i*r.columns() + j - r.t0) * taps
+			tr.store(r.piece, r.sourceOf(i, j), j, pred[e:e+taps])
 		}
 	}
 }
 
 // eachTile runs work on every tile, several at a time, and take on the results
 // in the order of the tiles, one at a time: sums come out the same whatever the
-// number of workers.
-func eachTile(ctx context.Context, workers int, tiles []tileRange, work func(*tileRange) (map[string][]float32, error), take func(*tileRange, map[string][]float32)) error {
-	type outcome struct {
-		out map[string][]float32
-		err error
+// number of workers. Work reads states, which may be mapped files.
+func eachTile[R any](ctx context.Context, workers int, tiles iter.Seq[tileRange], work func(*tileRange) (R, error), take func(*tileRange, R)) error {
+	type job struct {
+		tile tileRange
+		out  R
+		err  error
+		done chan struct{}
 	}
-	ahead := 4 * workers
-	results := make([]chan outcome, len(tiles))
-	tickets := make(chan struct{}, ahead) // bounds the results that wait
-	next := make(chan int)
 	var wg sync.WaitGroup
 	stop, cancel := context.WithCancel(ctx)
 	defer wg.Wait()
 	defer cancel()
-	for i := range results {
-		results[i] = make(chan outcome, 1)
-	}
+	todo, order := make(chan *job), make(chan *job, 4*workers) // bounds the results that wait
 	wg.Go(func() {
-		defer close(next)
-		for i := range tiles {
-			select {
-			case tickets <- struct{}{}:
-			case <-stop.Done():
-				return
-			}
-			select {
-			case next <- i:
-			case <-stop.Done():
-				return
+		defer close(todo)
+		defer close(order)
+		for t := range tiles {
+			j := &job{tile: t, done: make(chan struct{})}
+			for _, queue := range []chan *job{order, todo} {
+				select {
+				case queue <- j:
+				case <-stop.Done():
+					return
+				}
 			}
 		}
 	})
 	for range workers {
 		wg.Go(func() {
-			for i := range next {
-				out, err := work(&tiles[i])
-				results[i] <- outcome{out, err}
+			for j := range todo {
+				j.err = onnxgraph.Guarded(func() (err error) {
+					j.out, err = work(&j.tile)
+					return err
+				})
+				close(j.done)
 			}
 		})
 	}
-	for i := range tiles {
+	for j := range order {
 		select {
-		case r := <-results[i]:
-			if r.err != nil {
-				return r.err
+		case <-j.done:
+			if j.err != nil {
+				return j.err
 			}
-			<-tickets
-			take(&tiles[i], r.out)
+			take(&j.tile, j.out)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return nil
+	return ctx.Err()
 }

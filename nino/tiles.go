@@ -30,7 +30,11 @@ import (
 //	Nodes[r+1] old [N, D] (node of Nodes[r]), sum [N, columns or D], weighted [N, D] (both divided by the degree), for r = 0
 //	           also mix [N, EdgeTypes] (share of each type in what enters) → node, from, to [N, D], source
 //	           [N, D] unless it is the last
-//	Predict    features, type, from0, to0 …, k int64 [] → pred [S, T, F]
+//	Predict    features, type, from0, to0 …, last [F, D], last_bias [F] → pred [S, T, F]
+//
+// The last of the Nodes models also takes k int64 [] and makes last [Taps, D] and
+// last_bias [Taps], the output layer's rows for that horizon; a tile with F taps
+// takes the first F.
 //
 // from is [S, 1, D] and to [1, T, D]. For diagonal blocks S is 1, and source and
 // from are [1, T, D]; round 0 then uses Diagonal in place of Pass[0].
@@ -72,6 +76,8 @@ const (
 	tileNode     = "node"
 	tileFrom     = "from"
 	tileTo       = "to"
+	tileLast     = "last"
+	tileLastBias = "last_bias"
 )
 
 // TileModels builds the tiles form. The variant must be VariantGNN.
@@ -155,7 +161,20 @@ func (e tileEmitter) firstNodes() {
 	e.nodeOutput(tileNode, x)
 	if len(e.n.layers) > 0 {
 		e.nodeOutput(tileSource, e.product(x, "source", e.n.layers[0].source))
+	} else {
+		e.lastRows()
 	}
+}
+
+// lastRows picks the output layer's rows for horizon k, once for all tiles.
+func (e tileEmitter) lastRows() {
+	k := e.Input(inHorizon, onnxgraph.Int64, onnxgraph.Shape{})
+	taps := onnxgraph.Known(int64(e.n.Taps))
+	weight, bias := e.outRows(e.n.out, e.n.Taps, e.n.Horizons, e.horizon(k, e.n.Horizons), e.axes(int64(e.n.Taps)))
+	e.Named(tileLast, "Identity", []string{weight})
+	e.Output(tileLast, onnxgraph.Float, onnxgraph.Shape{taps, e.width()})
+	e.Named(tileLastBias, "Identity", []string{bias})
+	e.Output(tileLastBias, onnxgraph.Float, onnxgraph.Shape{taps})
 }
 
 // updateNodes writes Nodes[r+1].
@@ -190,6 +209,8 @@ func (e tileEmitter) updateNodes(r int) {
 	e.nodeOutput(tileTo, e.linear(x, "to", to))
 	if r+1 < len(e.n.layers) {
 		e.nodeOutput(tileSource, e.product(x, "source", e.n.layers[r+1].source))
+	} else {
+		e.lastRows()
 	}
 }
 
@@ -280,8 +301,8 @@ func (e tileEmitter) pass(r int, diagonal bool) {
 // predict writes Predict.
 func (e tileEmitter) predict() {
 	t := e.tile(len(e.p.rounds))
-	k := e.Input(inHorizon, onnxgraph.Int64, onnxgraph.Shape{})
-	taps := e.Op("Div", []string{t.columns, e.axes(int64(e.n.Context))})
+	weight := e.Input(tileLast, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("F"), e.width()})
+	bias := e.Input(tileLastBias, onnxgraph.Float, onnxgraph.Shape{onnxgraph.Sym("F")})
 	var hidden string
 	if m := e.p.hidden; m.types != nil {
 		hidden = e.add(t.product("hidden", m), t.row("hidden", m))
@@ -289,7 +310,6 @@ func (e tileEmitter) predict() {
 	} else {
 		hidden = e.linear(e.Op("Reshape", []string{t.value, e.axes(-1, int64(m.in))}), "hidden", m.linear)
 	}
-	weight, bias := e.outRows(e.n.out, e.n.Taps, e.n.Horizons, e.horizon(k, e.n.Horizons), taps)
 	delta := e.Op("Gemm", []string{e.silu(hidden), weight, bias}, onnxgraph.IntAttr("transB", 1)) // [S·T, F]
 	newest := e.newest(t.features, 2, int64(e.n.Context))
 	e.Named(outPred, "Add", []string{newest, e.Op("Reshape", []string{delta, e.Op("Shape", []string{newest})})})

@@ -343,7 +343,7 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 	if len(states) != c.Context || len(future) > c.Horizons {
 		return nil, fmt.Errorf("example: %d states and %d to come, expected %d and at most %d", len(states), len(future), c.Context, c.Horizons)
 	}
-	tr, err := newTrajectory(x.plan, c.Scaling, states)
+	tr, err := newTrajectory(x.plan, c.Scaling, arraysOf(states), states[0], 1)
 	if err != nil {
 		return nil, fmt.Errorf("example: %w", err)
 	}
@@ -363,7 +363,7 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 		}
 		first, sc := p.element(i, j), tr.scales[p.parameter]
 		for f, tap := range p.taps {
-			at := int(first + tap)
+			at := first + tap
 			scale := sc.at(at)
 			for k, values := range ahead[p.parameter] {
 				if values == nil {

@@ -36,16 +36,16 @@ func sizes(dims []int) []int64 {
 	return out
 }
 
-// run runs a session and copies its float outputs out.
+// run runs a session and returns its float outputs.
 func run(ctx context.Context, s *ort.Session, in values) (map[string][]float32, error) {
 	out, err := s.Run(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	defer values(out).close()
-	copies := map[string][]float32{}
+	floats := make(map[string][]float32, len(out))
 	for name, v := range out {
-		copies[name] = append([]float32(nil), v.Floats()...)
+		floats[name] = v.Floats() // which outlive the value
 	}
-	return copies, nil
+	return floats, nil
 }

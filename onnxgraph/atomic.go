@@ -59,7 +59,7 @@ func stage(path string, overwrite bool, write func(io.Writer) error) (_ *staged,
 	if err != nil {
 		return nil, err
 	}
-	if err = guarded(func() error { return write(f) }); err != nil {
+	if err = Guarded(func() error { return write(f) }); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}

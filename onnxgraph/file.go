@@ -74,7 +74,7 @@ func readMapped(f *os.File, size int64, files *mappings) (m *Model, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = guarded(func() error {
+	err = Guarded(func() error {
 		m, err = Unmarshal(b)
 		return err
 	})

@@ -86,10 +86,10 @@ func (ms *mappings) hold(b []byte) bool {
 // errChanged is what a fault on a mapped page means.
 var errChanged = errors.New("the file was cut short while it was in use")
 
-// guarded runs f and turns a fault on a mapped page into an error. Another
+// Guarded runs f and turns a fault on a mapped page into an error. Another
 // process that truncates a mapped file makes its pages vanish; the system then
 // sends a signal, which without this ends the program.
-func guarded(f func() error) (err error) {
+func Guarded(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		switch fault := recover().(type) {

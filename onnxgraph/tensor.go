@@ -123,7 +123,7 @@ func (t *Tensor) AsDoubles() (out []float64, err error) {
 
 // guarded runs f, which reads the data: it may lie in a file that changes.
 func (t *Tensor) guarded(f func() error) error {
-	if err := guarded(f); err != nil {
+	if err := Guarded(f); err != nil {
 		return fmt.Errorf("tensor %q: %w", t.Name, err)
 	}
 	return nil

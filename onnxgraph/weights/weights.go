@@ -55,6 +55,23 @@ func (s *Set) Floats(name string) ([]float32, error) {
 	return nil, fmt.Errorf("array %q is %s, expected float32", name, t.Dtype())
 }
 
+// Tensor is the array of a name over the same memory, nil where there is none:
+// hosts that ninox runs on store numbers as ONNX does.
+func (s *Set) Tensor(name string) *onnxgraph.Tensor {
+	d := s.by[name]
+	if d == nil {
+		return nil
+	}
+	t := &onnxgraph.Tensor{Name: name, Dims: Dims(d)}
+	switch d.Dtype() { // not by Data, which gives a scalar's value instead of its memory
+	case tensor.Float32:
+		t.DType, t.Data = onnxgraph.Float, bytesOf(d.Float32s())
+	case tensor.Int64:
+		t.DType, t.Data = onnxgraph.Int64, bytesOf(d.Int64s())
+	}
+	return t
+}
+
 // Names lists the arrays in order. The caller must not change the slice.
 func (s *Set) Names() []string { return s.names }
 
