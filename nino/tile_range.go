@@ -14,7 +14,7 @@ import (
 // because what is summed over the sources is then short.
 const (
 	tileEdges = 1024
-	tileHigh  = 64
+	tileHigh  = 512
 )
 
 // tileRange is a part of a piece: sources s0 to s1 by targets t0 to t1, or,
