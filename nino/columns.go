@@ -103,3 +103,31 @@ func bfloat16(v float32) uint16 {
 	}
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
+
+// Distance is the sum of the squares of a's numbers and that of b's differences
+// from them. Both are float arrays of one length, of any types.
+func Distance(a, b *onnxgraph.Tensor) (squares, difference float64, err error) {
+	x, err := columnOf(a, a.Name)
+	if err != nil {
+		return 0, 0, err
+	}
+	y, err := columnOf(b, b.Name)
+	if err != nil {
+		return 0, 0, err
+	}
+	if x.len() != y.len() {
+		return 0, 0, fmt.Errorf("array %q has %d numbers and %d", a.Name, x.len(), y.len())
+	}
+	var from, to [4096]float32
+	for at := 0; at < x.len(); at += len(from) {
+		n := min(len(from), x.len()-at)
+		x.read(from[:], 1, int64(at), 1, n)
+		y.read(to[:], 1, int64(at), 1, n)
+		for i, v := range from[:n] {
+			d := float64(to[i]) - float64(v)
+			squares += float64(v) * float64(v)
+			difference += d * d
+		}
+	}
+	return squares, difference, nil
+}

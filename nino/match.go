@@ -221,8 +221,8 @@ type candidate struct {
 	distance   float64 // of the values, relative
 }
 
-// clear is how many times further than the best array the next one has to be.
-const clear = 4
+// clearly is how many times further than the best array the next one has to be.
+const clearly = 4
 
 // closest are the arrays whose numbers in one of the states are those of the model
 // up to rounding: one where the values decide, more where they do not.
@@ -249,7 +249,7 @@ func (m *matcher) closest(p *ModelParameter, arrays []string) []candidate {
 		return 0
 	})
 	for i := 1; i < len(near); i++ {
-		if near[i].distance > clear*near[0].distance {
+		if near[i].distance > clearly*near[0].distance {
 			return near[:i]
 		}
 	}

@@ -19,6 +19,11 @@ type Options struct {
 	// Progress is told how many edges of how many are done, all passes counted.
 	Progress func(done, total int)
 	Log      *slog.Logger // nil: silent
+	// Memory is the most bytes that a prediction should take (see
+	// Nowcaster.Memory), 0 for no bound. Where node values would not fit they go
+	// to temporary files in the folder Scratch.
+	Memory  int64
+	Scratch string
 }
 
 // Nowcaster predicts the parameters of one model with the network.
@@ -56,6 +61,10 @@ func New(engine *ort.Engine, w *Weights, g *neuralgraph.NiNo, o Options) (*Nowca
 	if n.form, err = newForm(engine, w, n.plan, g, o); err != nil {
 		return nil, fmt.Errorf("nino: %w", err)
 	}
+	if need := n.Memory(); o.Memory > 0 && need > o.Memory {
+		n.Close()
+		return nil, fmt.Errorf("nino: the step takes %d bytes of memory at least, %d are allowed", need, o.Memory)
+	}
 	return n, nil
 }
 
@@ -86,6 +95,12 @@ func (n *Nowcaster) Horizons() int { return n.config.Horizons }
 
 // Edges is the number of edges of the graph, self-loops included.
 func (n *Nowcaster) Edges() int { return n.plan.edges }
+
+// Nodes is the number of nodes of the graph.
+func (n *Nowcaster) Nodes() int { return n.plan.nodes }
+
+// Width is that of the network.
+func (n *Nowcaster) Width() int { return n.config.Width }
 
 // Nowcast predicts the parameters k intervals after the newest of the states,
 // which come at equal intervals, oldest first. Arrays that are not parameters

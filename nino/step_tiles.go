@@ -20,6 +20,8 @@ type tilesForm struct {
 	degree    []float32 // incoming edges of each node
 	mix       []float32 // [nodes, EdgeTypes], share of each type in them
 	workers   int
+	limit     int64  // of memory, 0 for none
+	folder    string // for what exceeds it
 	progress  func(done, total int)
 
 	nodes, pass       []*ort.Session
@@ -27,7 +29,7 @@ type tilesForm struct {
 }
 
 func newTilesForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, o Options) (*tilesForm, error) {
-	f := &tilesForm{config: w.Config, plan: p, workers: max(1, engine.Threads()), progress: o.Progress}
+	f := &tilesForm{config: w.Config, plan: p, workers: max(1, engine.Threads()), limit: o.Memory, folder: o.Scratch, progress: o.Progress}
 	var err error
 	if f.positions, err = positionsOf(w, g, o); err != nil {
 		return nil, err
@@ -103,12 +105,47 @@ func (f *tilesForm) countIncoming() {
 // nodeValues are arrays [nodes, Width] as the passes need them.
 type nodeValues struct {
 	node, source   []float32
+	sum, weighted  []float32   // over incoming edges; sum of as many columns as the round needs
 	from, to       [][]float32 // by round
 	last, lastBias []float32   // the output layer's rows for the horizon
 }
 
-func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
+// room makes the arrays. The last round's from and to take the place of node
+// and source, which nobody needs any more then.
+func (f *tilesForm) room(s *scratch) (*nodeValues, error) {
 	v := &nodeValues{}
+	var errs []error
+	array := func() []float32 {
+		a, err := s.floats(f.plan.nodes * f.config.Width)
+		errs = append(errs, err)
+		return a
+	}
+	v.node = array()
+	for r := range f.pass {
+		if r > 0 {
+			v.from, v.to = append(v.from, array()), append(v.to, array())
+		}
+	}
+	if len(f.pass) > 0 {
+		v.source, v.weighted = array(), array()
+		v.from, v.to = append(v.from, v.source), append(v.to, v.node)
+		sum, err := s.floats(f.plan.nodes * max(f.config.Width, f.config.Taps*f.config.Context))
+		errs = append(errs, err)
+		v.sum = sum
+	}
+	return v, errors.Join(errs...)
+}
+
+func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
+	var s scratch
+	defer s.close()
+	if f.spills() {
+		s.folder = f.folder
+	}
+	v, err := f.room(&s)
+	if err != nil {
+		return fmt.Errorf("room for the nodes: %w", err)
+	}
 	if err := f.firstNodes(ctx, v, k); err != nil {
 		return fmt.Errorf("network, first nodes: %w", err)
 	}
@@ -154,14 +191,7 @@ func (f *tilesForm) eachChunk(ctx context.Context, s *ort.Session, in func(lo, h
 	return nil
 }
 
-// array is room for values of all nodes.
-func (f *tilesForm) array() []float32 { return make([]float32, f.plan.nodes*f.config.Width) }
-
 func (f *tilesForm) firstNodes(ctx context.Context, v *nodeValues, k int) error {
-	v.node = f.array()
-	if len(f.pass) > 0 {
-		v.source = f.array()
-	}
 	width := f.config.Positions
 	return f.eachChunk(ctx, f.nodes[0], func(lo, hi int, in values, err *error) {
 		in.floats(err, inPositions, f.positions[lo*width:hi*width], hi-lo, width)
@@ -176,16 +206,15 @@ func (f *tilesForm) firstNodes(ctx context.Context, v *nodeValues, k int) error 
 
 // take copies what a run made of the nodes from number at/Width on.
 func (v *nodeValues) take(at, round int, out map[string][]float32) {
-	copy(v.node[at:], out[tileNode])
-	if s := out[tileSource]; s != nil {
-		copy(v.source[at:], s)
+	if w := out[tileLast]; w != nil {
+		v.last, v.lastBias = w, out[tileLastBias]
+	} else {
+		copy(v.node[at:], out[tileNode])
+		copy(v.source[at:], out[tileSource])
 	}
 	if round >= 0 {
 		copy(v.from[round][at:], out[tileFrom])
 		copy(v.to[round][at:], out[tileTo])
-	}
-	if w := out[tileLast]; w != nil {
-		v.last, v.lastBias = w, out[tileLastBias]
 	}
 }
 
@@ -196,7 +225,9 @@ func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r,
 	if r == 0 {
 		width = f.config.Taps * f.config.Context
 	}
-	sum, weighted := make([]float32, f.plan.nodes*width), f.array()
+	sum, weighted := v.sum[:f.plan.nodes*width], v.weighted
+	clear(sum)
+	clear(weighted)
 	err := eachTile(ctx, f.workers, f.plan.tiles(false), func(t *tileRange) (map[string][]float32, error) {
 		s := f.pass[r]
 		if r == 0 && t.piece.diagonal {
@@ -215,7 +246,6 @@ func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r,
 	}
 	f.divide(sum, width)
 	f.divide(weighted, d)
-	v.from, v.to = append(v.from, f.array()), append(v.to, f.array())
 	return f.eachChunk(ctx, f.nodes[r+1], func(lo, hi int, in values, err *error) {
 		n := hi - lo
 		in.floats(err, "old", v.node[lo*d:hi*d], n, d)

@@ -26,7 +26,7 @@ func TestTilesFormAgrees(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr, err := newTrajectory(p, w.Scaling, states)
+		tr, err := testTrajectory(p, w.Scaling, states)
 		if err != nil {
 			t.Fatal(err)
 		}

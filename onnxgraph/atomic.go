@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -25,6 +26,35 @@ func WriteAtomic(path string, overwrite bool, write func(io.Writer) error) error
 	return s.commit()
 }
 
+// WriteMapped is WriteAtomic for a file whose size is known and whose bytes are
+// set in any order: fill gets its memory, zeroed, which the system writes out as
+// it sees fit. Where it cannot map files the memory is the process's own.
+func WriteMapped(path string, size int64, overwrite bool, fill func([]byte) error) error {
+	s, err := stageFile(path, overwrite, func(f *os.File) error {
+		if size < 0 || size > math.MaxInt {
+			return fmt.Errorf("%d bytes are more than this system can address", size)
+		}
+		b, err := mapShared(f, int(size))
+		switch {
+		case err != nil:
+			return err
+		case b != nil:
+			return errors.Join(fill(b), unmapFile(b))
+		}
+		b = make([]byte, size)
+		if err := fill(b); err != nil {
+			return err
+		}
+		_, err = f.Write(b)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.commit()
+}
+
 // staged is a file that is on the disk under a temporary name.
 type staged struct {
 	root      *os.Root // its folder, whatever its name comes to mean
@@ -38,7 +68,11 @@ func (s *staged) name() string { return filepath.Base(s.path) }
 func (s *staged) exists() error { return &fs.PathError{Op: "write", Path: s.path, Err: fs.ErrExist} }
 
 // stage writes the temporary file of path.
-func stage(path string, overwrite bool, write func(io.Writer) error) (_ *staged, err error) {
+func stage(path string, overwrite bool, write func(io.Writer) error) (*staged, error) {
+	return stageFile(path, overwrite, func(f *os.File) error { return write(f) })
+}
+
+func stageFile(path string, overwrite bool, write func(*os.File) error) (_ *staged, err error) {
 	s := &staged{path: path, overwrite: overwrite}
 	if s.root, err = os.OpenRoot(filepath.Dir(path)); err != nil {
 		return nil, err
@@ -81,7 +115,7 @@ func leadsToFile(path string, st fs.FileInfo) bool {
 func (s *staged) create() (*os.File, error) {
 	for range 100 {
 		name := fmt.Sprintf(".%s.%08x", s.name(), rand.Uint32())
-		f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}

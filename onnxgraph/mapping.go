@@ -41,6 +41,64 @@ func (ms *mappings) load(f *os.File, size int64) ([]byte, error) {
 	return b, err
 }
 
+// Mapped is a file's bytes, mapped into memory where the system can. Close it
+// when nothing aliases them any more.
+type Mapped struct {
+	Data  []byte
+	files mappings
+}
+
+// MapFile maps a plain file.
+func MapFile(path string) (*Mapped, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a plain file", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := &Mapped{}
+	m.Data, err = m.files.load(f, st.Size())
+	return m, err
+}
+
+// Scratch is memory of a temporary file in a folder, zero at first: the system
+// keeps in memory what it has room for. The file has no name and is gone after
+// Close. Where the system cannot map files it is plain memory.
+func Scratch(folder string, size int64) (*Mapped, error) {
+	f, err := os.CreateTemp(folder, ".ninox-scratch-*")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	defer os.Remove(f.Name())
+	if size > math.MaxInt {
+		return nil, fmt.Errorf("%d bytes are more than this system can address", size)
+	}
+	b, err := mapShared(f, int(size))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	m := &Mapped{Data: b}
+	if b == nil {
+		m.Data = make([]byte, size)
+	} else {
+		m.files.mapped = [][]byte{b}
+	}
+	return m, nil
+}
+
+// Close releases the bytes.
+func (m *Mapped) Close() error {
+	m.Data = nil
+	return m.files.close()
+}
+
 func (ms *mappings) close() error {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()

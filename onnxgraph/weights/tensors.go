@@ -99,7 +99,7 @@ func exactHeader(tensors []*onnxgraph.Tensor, meta map[string]string) ([]byte, e
 		if !ok {
 			return nil, fmt.Errorf("array %q: safetensors has no type for %s", t.Name, t.DType)
 		}
-		end := at + int64(len(t.Data))
+		end := at + t.DType.RawSize(t.Len())
 		if err := add(t.Name, safeEntry{DType: name, Shape: dimsOf(t.Dims), Offsets: []int64{at, end}}); err != nil {
 			return nil, err
 		}

@@ -81,6 +81,8 @@ func TestFlags(t *testing.T) {
 		"method":    {"linefit", func(o stepOptions) any { return o.Method }, methodLinefit},
 		"compat":    {"reference", func(o stepOptions) any { return o.Compat }, compatReference},
 		"overwrite": {"true", func(o stepOptions) any { return o.Overwrite }, true},
+		"memory":    {"2GB", func(o stepOptions) any { return o.Memory }, "2GB"},
+		"peak":      {"true", func(o stepOptions) any { return o.Peak }, true},
 		"states":    {}, // below
 	})
 	for _, args := range [][]string{base, {"--model", "m", "--states=0", "--states=1", "--states=2", "--states=3", "--states=4", "--weights", "w", "--k", "7", "-o", "out"}} {

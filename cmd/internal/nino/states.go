@@ -20,6 +20,9 @@ type state struct {
 	meta map[string]string
 }
 
+// torchFiles end the names of what torch.save wrote.
+var torchFiles = []string{".pt", ".pth", ".bin", ".ckpt"}
+
 // readState reads a state of any kind, by the end of its file's name.
 func readState(path string) (state, error) {
 	name := filepath.Base(path)
@@ -31,7 +34,7 @@ func readState(path string) (state, error) {
 		return state{set: s}, err
 	case ext == ".onnx":
 		return readInitializers(path)
-	case slices.Contains([]string{".pt", ".pth", ".bin", ".ckpt"}, ext):
+	case slices.Contains(torchFiles, ext):
 		s, err := nino.ReadTorch(path)
 		return state{set: s}, err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"strings"
 	"time"
 
@@ -43,6 +42,8 @@ type stepOptions struct {
 	Out       string
 	Method    string
 	Overwrite bool
+	Memory    string
+	Peak      bool
 }
 
 func newStep(a *app.App, run func(context.Context, *app.App, stepOptions) error) *cobra.Command {
@@ -57,7 +58,12 @@ States may be .safetensors, an .index.json of shards, .npz, .onnx, or what torch
 .pth, .bin). Their arrays are found in the model by name, by the end of the name, or by value: then
 the model has to hold the numbers of one of the states, as they are, transposed, or with a batch
 normalization folded in. What fits in more than one way is refused. Arrays that are tied to another
-one follow it; those that are no parameters of the model are copied from the newest state.`,
+one follow it; those that are no parameters of the model are copied from the newest state.
+
+States other than torch's are mapped into memory, not read, where all names are the model's; the result
+is written the same way, with the element types and as many files as the newest state. Beside what
+the system caches of files a step then takes memory for the neurons of the model, which is told
+before it starts; --memory bounds that.`,
 		Example: `  ninox nino step --model m.onnx --states s200.safetensors s400.safetensors s600.safetensors \
     s800.safetensors s1000.safetensors --weights nino.safetensors --k 20 -o next.safetensors`,
 		Args: cobra.ArbitraryArgs,
@@ -81,6 +87,8 @@ one follow it; those that are no parameters of the model are copied from the new
 	f.StringVar(&o.Compat, "compat", "", "reference: place the key bias as the reference does, to compare numbers with it")
 	f.StringVarP(&o.Out, "out", "o", "", "file to write (required)")
 	f.StringVar(&o.Method, "method", methodNino, strings.Join(methods, ", "))
+	f.StringVar(&o.Memory, "memory", "", "most memory to take beside cached files, such as 2GB; values that do not fit go to a temporary file")
+	f.BoolVar(&o.Peak, "peak", false, "also measure what the machine reaches on products of matrices alone, and report the share of it")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace an existing file")
 	app.Choices(cmd, "method", methods)
 	app.Choices(cmd, "compat", compats)
@@ -106,6 +114,9 @@ func (o *stepOptions) check(c *cobra.Command) error {
 	}
 	f.OneOf("method", o.Method, methods)
 	f.OneOf("compat", o.Compat, compats)
+	if _, err := o.memory(); err != nil {
+		f.Addf("--memory %q: expected a size such as 500MB or 2GB", o.Memory)
+	}
 	if o.Method != methodLinefit {
 		needWeights(&f, o.Weights)
 	}
@@ -126,18 +137,31 @@ type Step struct {
 	Copied     []string     `json:"copied"`     // arrays of the states that are no parameters of the model
 	Newest     float64      `json:"newest_norm"`
 	Update     float64      `json:"update_norm"`
-	Seconds    float64      `json:"seconds"`
+	Seconds    float64      `json:"seconds"` // of the prediction, with reading and writing
+	Streamed   *Stream      `json:"stream,omitempty"`
+	arrays     int          // predicted
 }
 
 func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 	if err := checkOutput(o.Out, o.Overwrite); err != nil {
 		return err
 	}
-	states, meta, err := readStates(o.States)
+	files, err := openStates(o.States)
+	defer closeAll(files)
 	if err != nil {
 		return err
 	}
 	m, err := analyse(o.Model)
+	if err != nil {
+		return err
+	}
+	if r, err := o.streamed(ctx, a, m, files); r != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		return r.print(a)
+	}
+	states, meta, err := readStates(o.States)
 	if err != nil {
 		return err
 	}
@@ -157,40 +181,51 @@ func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 		predicted.Add(t.Array, predicted.Get(t.Of))
 	}
 	r.Seconds = time.Since(start).Seconds()
-	if r.Newest, r.Update, err = norms(matching.Arrays(), newest, predicted); err != nil {
+	if err := r.compare(matching.Arrays(), newest, predicted); err != nil {
 		return err
 	}
-	if math.IsNaN(r.Update) || math.IsInf(r.Update, 0) {
-		return fmt.Errorf("the prediction is not finite (the newest state has norm %v); nothing is written", r.Newest)
+	if meta, err = r.metadata(meta); err != nil {
+		return err
 	}
+	if err := weights.WriteSafetensors(o.Out, predicted, meta, o.Overwrite); err != nil {
+		return err
+	}
+	return r.print(a)
+}
+
+// metadata is what the result's file says of itself, beside what the newest
+// state's says.
+func (r *Step) metadata(newest map[string]string) (map[string]string, error) {
 	record, err := json.Marshal(map[string]any{"method": r.Method, "k": r.K})
-	if err != nil {
-		return err
-	}
-	meta = maps.Clone(meta)
+	meta := maps.Clone(newest)
 	if meta == nil {
 		meta = map[string]string{}
 	}
 	meta["ninox.nowcast"] = string(record)
-	if err := weights.WriteSafetensors(o.Out, predicted, meta, o.Overwrite); err != nil {
-		return err
-	}
+	return meta, err
+}
+
+func (r *Step) print(a *app.App) error {
 	if a.JSON {
 		return a.WriteJSON(r)
 	}
-	_, err = fmt.Fprintf(a.Out, "written    %s\npredicted  %d numbers of %d arrays with %s, k = %d, in %.2f s\nupdate     %.4g (norm; the newest state has %.4g)\n",
-		r.Path, r.Parameters, len(matching.Arrays()), r.Method, r.K, r.Seconds, r.Update, r.Newest)
-	return err
+	_, err := fmt.Fprintf(a.Out, "written    %s\npredicted  %d numbers of %d arrays with %s, k = %d, in %.2f s\nupdate     %.4g (norm; the newest state has %.4g)\n",
+		r.Path, r.Parameters, r.arrays, r.Method, r.K, r.Seconds, r.Update, r.Newest)
+	if err != nil || r.Streamed == nil {
+		return err
+	}
+	return r.Streamed.print(a)
 }
 
 // reportOf is the report of a step before it ran.
-func reportOf(o stepOptions, m *nino.Matching, newest *weights.Set) *Step {
+func reportOf(o stepOptions, m *nino.Matching, newest nino.Arrays) *Step {
 	r := &Step{
 		Path: o.Out, Method: o.Method, K: o.K, Matched: m.Parameters(), Matches: m.Matches,
 		Missing: append([]string{}, m.Missing...), Tied: append([]nino.Tie{}, m.Tied...), Copied: append([]string{}, m.Rest...),
 	}
 	for _, name := range m.Arrays() {
-		r.Parameters += newest.Get(name).DataSize()
+		r.Parameters += int(newest.Tensor(name).Len())
+		r.arrays++
 	}
 	return r
 }
@@ -285,74 +320,11 @@ func (o *stepOptions) nowcast(ctx context.Context, a *app.App, g *neuralgraph.Gr
 	if o.Method == methodLinefit {
 		return nino.Linefit().Nowcast(ctx, states, o.K)
 	}
-	w, err := nino.Import(o.Weights)
-	if err != nil {
-		return nil, err
-	}
-	if (o.Method == methodWNN) != (w.Variant == nino.VariantMLP) {
-		return nil, app.Usagef("--method %s: %s holds weights of the variant %q", o.Method, o.Weights, w.Variant)
-	}
-	if o.K > w.Horizons {
-		return nil, app.Usagef("--k %d: %s predicts 1 to %d", o.K, o.Weights, w.Horizons)
-	}
-	graph, err := g.NiNo(matching.Parameters())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Model, err)
-	}
-	if o.Compat == compatReference {
-		graph = nino.CompatReference(graph)
-	}
-	if graph, err = matching.Graph(graph); err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Model, err)
-	}
-	engine, err := a.Engine(ctx)
-	if err != nil {
-		return nil, err
-	}
-	log, err := a.Logger()
-	if err != nil {
-		return nil, err
-	}
-	n, err := nino.New(engine, w, graph, nino.Options{Log: log, Progress: progress(a)})
+	n, _, err := o.nowcaster(ctx, a, g, matching)
 	if err != nil {
 		return nil, err
 	}
 	defer n.Close()
-	a.Notef("neural graph: %d nodes, %d edges", graph.Nodes, n.Edges())
+	a.Notef("neural graph: %d nodes, %d edges", n.Nodes(), n.Edges())
 	return n.Nowcast(ctx, states, o.K)
-}
-
-// progressEvery is the time between two lines of progress.
-const progressEvery = 2 * time.Second
-
-// progress prints how far the network is, now and then.
-func progress(a *app.App) func(done, total int) {
-	last := time.Now()
-	return func(done, total int) {
-		if now := time.Now(); now.Sub(last) >= progressEvery {
-			last = now
-			a.Notef("%3d %%", int(100*int64(done)/int64(total)))
-		}
-	}
-}
-
-// norms are the Euclidean norms of the newest state's parameters and of the
-// update.
-func norms(names []string, newest, predicted *weights.Set) (state, update float64, err error) {
-	for _, name := range names {
-		a, err := newest.Floats(name)
-		if err != nil {
-			return 0, 0, err
-		}
-		b, err := predicted.Floats(name)
-		if err != nil {
-			return 0, 0, err
-		}
-		for i, x := range a {
-			d := float64(b[i]) - float64(x)
-			state += float64(x) * float64(x)
-			update += d * d
-		}
-	}
-	return math.Sqrt(state), math.Sqrt(update), nil
 }
