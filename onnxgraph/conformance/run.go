@@ -92,7 +92,7 @@ func runSet(s *ort.Session, m *onnxgraph.Model, d DataSet) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	random := draws(m)
+	random := Draws(m)
 	worst := 0
 	for i, want := range d.Out {
 		name := m.Graph.Outputs[i].Name
@@ -130,9 +130,9 @@ func (v *Value) value() (*ort.Value, error) {
 	return ort.SequenceValue(elems...)
 }
 
-// draws says whether the model draws random numbers, which no two
+// Draws says whether the model draws random numbers, which no two
 // implementations draw alike.
-func draws(m *onnxgraph.Model) bool {
+func Draws(m *onnxgraph.Model) bool {
 	random := false
 	m.Graph.EachGraph(func(g *onnxgraph.Graph) {
 		for _, n := range g.Nodes {

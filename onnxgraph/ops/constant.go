@@ -100,7 +100,17 @@ var rangeOp = &op.Def{
 		fixOut(c, 0, "elements count up")
 		return nil
 	}),
-	Grad: op.NotDifferentiable("its length depends on its inputs"), Lower: op.Primitive,
+	Grad: op.Gradient(gradRange), Lower: op.Primitive,
+}
+
+// gradRange: element i is start + i·delta. The limit decides on the length only.
+func gradRange(c op.GradCtx) error {
+	k := calc{c}
+	dy := c.GO(0)
+	c.SetGI(0, k.sum(dy, false, 0))
+	place := k.cast(k.count(c.O(0), 0), c.Fact(dy).DType())
+	c.SetGI(2, k.sum(k.mul(dy, place), false, 0))
+	return nil
 }
 
 func inferRange(c *op.InferCtx) error {

@@ -172,6 +172,7 @@ func TestProducts(t *testing.T) {
 
 func TestShapes(t *testing.T) {
 	rows := []row{
+		{Op: "Range", In: in(given([]int64{}, 0.5), given([]int64{}, 3.2).NoGrad(), given([]int64{}, 0.7)), Reason: "numbers"},
 		{Op: "Reshape", In: in(normal(2, 3, 4), ints(0, -1)), Reason: "copy and infer"},
 		{Op: "Flatten", In: in(normal(2, 3, 4)), Free: []int{0, 1, 2}, Attrs: with(i("axis", 2)), Reason: "in the middle"},
 		{Op: "Slice", In: in(normal(5, 4), ints(1, -3), ints(4, 1<<40)), Free: []int{0, 1}, Reason: "of any extents"},

@@ -26,7 +26,8 @@ var signals = []*op.Def{
 func spectrum(name string, versions []int64, a []op.AttrSpec, in op.Arity, infer op.InferFunc) *op.Def {
 	return &op.Def{
 		Name: name, Versions: versions, Attrs: a, In: in, Out: op.Exactly(1), Infer: infer,
-		Flow: op.Opaque("frequencies and times are ordered"), Grad: op.NotDifferentiable("no gradient rule"), Lower: op.Primitive,
+		// Windows depend on integers, and the bands of mel frequencies on rounded ones.
+		Flow: op.Opaque("frequencies and times are ordered"), Grad: op.ZeroGrad, Lower: op.Primitive,
 	}
 }
 

@@ -75,9 +75,9 @@ var spatials = []*op.Def{
 		c.Set(0, c.I(0).DType(), append(s, onnxgraph.Known(int64(len(d)-2))))
 		return nil
 	}, nil), lowerAffineGrid),
-	imageOp("RoiAlign", since(10, 16, 22), attrs(aStr("coordinate_transformation_mode"), aStr("mode"), aInt("output_height"), aInt("output_width"), aInt("sampling_ratio"), aFloat("spatial_scale")), op.Exactly(3), func(c *op.InferCtx) error {
+	viaLowering(imageOp("RoiAlign", since(10, 16, 22), attrs(aStr("coordinate_transformation_mode"), aStr("mode"), aInt("output_height"), aInt("output_width"), aInt("sampling_ratio"), aFloat("spatial_scale")), op.Exactly(3), func(c *op.InferCtx) error {
 		return inferRegions(c, c.Node.Int("output_height", 1), c.Node.Int("output_width", 1))
-	}, flowRegions),
+	}, flowRegions), lowerRoiAlign),
 	imageOp("MaxRoiPool", since(1, 22), attrs(need(aInts("pooled_shape")), aFloat("spatial_scale")), op.Exactly(2), func(c *op.InferCtx) error {
 		p := c.Node.Ints("pooled_shape")
 		if len(p) != 2 {
@@ -111,11 +111,11 @@ var spatials = []*op.Def{
 		fixAll(c, "is a shape", 1)
 		return nil
 	}), lowerCenterCropPad),
-	imageOp("DeformConv", since(19, 22), attrs(aInts("dilations"), aInt("group"), aInts("kernel_shape"), aInt("offset_group"), aInts("pads"), aInts("strides")), op.Between(3, 5), func(c *op.InferCtx) error {
+	viaLowering(imageOp("DeformConv", since(19, 22), attrs(aInts("dilations"), aInt("group"), aInts("kernel_shape"), aInt("offset_group"), aInts("pads"), aInts("strides")), op.Between(3, 5), func(c *op.InferCtx) error {
 		plain := *c
 		plain.In = []*op.Fact{c.I(0), c.I(1)}
 		return conv.Infer(&plain)
-	}, nil),
+	}, nil), lowerDeformConv),
 	{
 		Name: "Det", Versions: since(11, 22), In: op.Exactly(1), Out: op.Exactly(1),
 		Infer: func(c *op.InferCtx) error {
@@ -150,7 +150,7 @@ func imageOp(name string, versions []int64, a []op.AttrSpec, in op.Arity, infer 
 	d := &op.Def{
 		Name: name, Versions: versions, Attrs: a, In: in, Out: op.Exactly(1), Infer: infer,
 		Flow: op.Opaque("positions and channels are mixed by data"), Lower: op.Primitive,
-		Grad: op.NotDifferentiable("no gradient rule"),
+		Grad: op.NotDifferentiable("the cells of a region are found by rounding its corners; RoiAlign has a gradient"),
 	}
 	if flow != nil {
 		d.Flow = op.Flows(flow)
