@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -247,6 +249,64 @@ func TestTrain(t *testing.T) {
 		if _, err := Train(ctx, engine, s, part); err == nil || !strings.Contains(err.Error(), "other settings") {
 			t.Errorf("error %v, expected the checkpoint to be refused", err)
 		}
+	}
+}
+
+// A batch that is not finite is left out: no weight changes, and training goes
+// on.
+func TestTrainLeavesOutNonFinite(t *testing.T) {
+	engine := runtimetest.Engine(t)
+	ctx, s := context.Background(), store(t)
+	if err := Collect(ctx, engine, plan(t, smallPlan), s, CollectOptions{Workers: 2}); err != nil {
+		t.Fatal(err)
+	}
+	o, err := smallTraining(t.TempDir(), 10).defaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := nino.NewConfig(nino.VariantGNN, o.Width)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &trainer{options: o, config: c, engine: engine}
+	defer tr.close()
+	if err := tr.open(s); err != nil {
+		t.Fatal(err)
+	}
+	step := func(i int, poison float32) *weights.Set {
+		drew, err := tr.train.sample(o.sampling(), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, err := tr.train.batch(drew)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values["edge_attr"].Floats()[0] += poison
+		if err := tr.step(ctx, drawn{iteration: i, values: values}); err != nil {
+			t.Fatal(err)
+		}
+		state, err := tr.exec.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.Clone()
+	}
+	before := step(0, 0)
+	after := step(1, float32(math.Inf(1)))
+	last := step(2, 0)
+	moved := false
+	for _, name := range before.Names() {
+		a, _ := before.Floats(name)
+		b, _ := after.Floats(name)
+		c, _ := last.Floats(name)
+		if !slices.Equal(a, b) {
+			t.Errorf("%s changed by a batch that is not finite", name)
+		}
+		moved = moved || !slices.Equal(b, c)
+	}
+	if !moved || tr.skipped != 1 || tr.count != 2 {
+		t.Errorf("moved %v, %d skipped, %d trained on, expected 1 and 2", moved, tr.skipped, tr.count)
 	}
 }
 

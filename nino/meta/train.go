@@ -79,6 +79,10 @@ func (o TrainOptions) defaults() (TrainOptions, error) {
 	return o, nil
 }
 
+func (o TrainOptions) sampling() sampling {
+	return sampling{o.Seed, o.Runs, o.Windows, o.Spacing, o.Horizons, o.Slice}
+}
+
 // Files of a training of the network.
 const (
 	metricsFile    = "metrics.jsonl"
@@ -90,7 +94,7 @@ const (
 type TrainMetric struct {
 	Iteration  int           `json:"iteration"`
 	Loss       float64       `json:"loss"`    // mean since the last line
-	Skipped    int           `json:"skipped"` // batches without targets since then
+	Skipped    int           `json:"skipped"` // batches without targets or finite loss since then
 	Seconds    float64       `json:"seconds"`
 	Validation []ForecastRow `json:"validation,omitempty"`
 }
@@ -175,7 +179,7 @@ func (t *trainer) open(s *Store) error {
 	}
 	a, err := training.BuildArtifacts(m, ops.Registry(), training.ArtifactOptions{
 		Loss: training.L1, Output: "forecast", Labels: "target", LearningRate: t.options.LR, Train: t.config.Trained(),
-		Optimizer: training.Optimizer{Kind: training.AdamW, WeightDecay: t.options.WeightDecay, ClipNorm: t.options.ClipNorm},
+		Optimizer: training.Optimizer{Kind: training.AdamW, WeightDecay: t.options.WeightDecay, ClipNorm: t.options.ClipNorm, SkipNonFinite: true},
 	})
 	if err != nil {
 		return err
@@ -208,7 +212,7 @@ func (t *trainer) loop(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	o := t.options
-	batches := t.train.ahead(ctx, sampling{o.Seed, o.Runs, o.Windows, o.Spacing, o.Horizons, o.Slice}, t.iteration, o.Iterations)
+	batches := t.train.ahead(ctx, o.sampling(), t.iteration, o.Iterations)
 	for d := range batches {
 		if err := t.step(ctx, d); err != nil {
 			return errors.Join(err, t.saveInterrupted(ctx))
@@ -236,9 +240,8 @@ func (t *trainer) saveInterrupted(ctx context.Context) error {
 	return t.save()
 }
 
-// step trains on one batch. A batch without targets is left out. Targets are
-// bounded and gradients clipped, so the loss stays finite; where it does not,
-// the training ends, since the parameters have been updated.
+// step trains on one batch. A batch without targets is left out, and so is one
+// whose loss or gradient is not finite: it changes no weight.
 func (t *trainer) step(ctx context.Context, d drawn) error {
 	defer closeAll(d.values)
 	if errors.Is(d.err, errNoTargets) {
@@ -253,7 +256,9 @@ func (t *trainer) step(ctx context.Context, d drawn) error {
 		return fmt.Errorf("iteration %d: %w", d.iteration+1, err)
 	}
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return fmt.Errorf("iteration %d: the loss is %v; the last checkpoint is of iteration %d", d.iteration+1, loss, d.iteration/t.options.CheckpointEvery*t.options.CheckpointEvery)
+		fmt.Fprintf(t.options.Progress, "iteration %d: the loss is %v, left out\n", d.iteration+1, loss)
+		t.skipped++
+		return nil
 	}
 	t.sum, t.count = t.sum+loss, t.count+1
 	return t.follow()
