@@ -69,6 +69,21 @@ func (w *windows) close() {
 	}
 }
 
+// fitting are those of the spacings that the run has states for; where it has
+// for none, all, of which stride says why.
+func (r *run) fitting(spacing []int) []int {
+	var out []int
+	for _, n := range spacing {
+		if _, err := r.stride(n); err == nil {
+			out = append(out, n)
+		}
+	}
+	if out == nil {
+		return spacing
+	}
+	return out
+}
+
 // stride is the number of stored states between two states of a window.
 func (r *run) stride(spacing int) (int, error) {
 	if spacing < r.Every() || spacing%r.Every() != 0 {
@@ -107,7 +122,7 @@ type sampling struct {
 	seed     uint64
 	runs     int   // runs of a batch
 	windows  int   // windows of each
-	spacing  []int // steps between the states of a window, one is drawn for each
+	spacing  []int // steps between the states of a window, one that fits is drawn for each
 	horizons int   // that a batch is trained on
 	slice    int   // most nodes of a layer
 }
@@ -146,9 +161,9 @@ func (w *windows) sample(s sampling, iteration int) (draws, error) {
 		if i > 0 {
 			r = alike[rng.IntN(len(alike))]
 		}
-		sliced := r.examples.Slice(rng, s.slice)
+		sliced, spacing := r.examples.Slice(rng, s.slice), r.fitting(s.spacing)
 		for range s.windows {
-			stride, err := r.stride(draw(rng, s.spacing))
+			stride, err := r.stride(draw(rng, spacing))
 			if err != nil {
 				return out, err
 			}
