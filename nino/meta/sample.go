@@ -125,6 +125,7 @@ type sampling struct {
 	spacing  []int // steps between the states of a window, one that fits is drawn for each
 	horizons int   // that a batch is trained on
 	slice    int   // most nodes of a layer
+	values   int   // a batch is full with so many values on edges, whatever it still lacks
 }
 
 // spread draws n of the horizons 1 to last, one of each n-th part, so that every
@@ -156,6 +157,7 @@ func (w *windows) sample(s sampling, iteration int) (draws, error) {
 			alike = append(alike, r)
 		}
 	}
+	values := 0
 	for i := range s.runs {
 		r := first
 		if i > 0 {
@@ -177,6 +179,9 @@ func (w *windows) sample(s sampling, iteration int) (draws, error) {
 			}
 			flip(rng, ex, w.config.Positions)
 			out.examples = append(out.examples, ex)
+			if values += ex.Edges * ex.Taps; values >= s.values {
+				return out, nil
+			}
 		}
 	}
 	return out, nil

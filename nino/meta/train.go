@@ -31,6 +31,7 @@ type TrainOptions struct {
 	Windows    int    // windows of each; default 4
 	Spacing    []int  // steps between the states of a window; default 200
 	Slice      int    // most nodes of a layer in an example, others are left out at random; default 256
+	Values     int    // a batch with so many values on its edges is full, whatever the windows; default 40,000
 	Horizons   int    // horizons that a batch is trained on, drawn from all; default 8, the paper takes all 40
 
 	LR, MinLR   float64 // at the start and at the end of half a cosine; default 3e-3, 1e-6
@@ -51,7 +52,7 @@ func (o TrainOptions) defaults() (TrainOptions, error) {
 	for _, d := range []struct {
 		v         *int
 		otherwise int
-	}{{&o.Width, 128}, {&o.Iterations, 20000}, {&o.Runs, 4}, {&o.Windows, 4}, {&o.Horizons, 8}, {&o.Slice, 256}, {&o.ValidateEvery, 1000}, {&o.CheckpointEvery, 500}} {
+	}{{&o.Width, 128}, {&o.Iterations, 20000}, {&o.Runs, 4}, {&o.Windows, 4}, {&o.Horizons, 8}, {&o.Slice, 256}, {&o.Values, 40000}, {&o.ValidateEvery, 1000}, {&o.CheckpointEvery, 500}} {
 		if *d.v == 0 {
 			*d.v = d.otherwise
 		}
@@ -80,7 +81,7 @@ func (o TrainOptions) defaults() (TrainOptions, error) {
 }
 
 func (o TrainOptions) sampling() sampling {
-	return sampling{o.Seed, o.Runs, o.Windows, o.Spacing, o.Horizons, o.Slice}
+	return sampling{o.Seed, o.Runs, o.Windows, o.Spacing, o.Horizons, o.Slice, o.Values}
 }
 
 // Files of a training of the network.
@@ -363,7 +364,7 @@ const (
 func (t *trainer) settings() (string, error) {
 	o := t.options
 	b, err := json.Marshal(map[string]any{
-		"config": t.config, "iterations": o.Iterations, "runs": o.Runs, "windows": o.Windows, "spacing": o.Spacing, "horizons": o.Horizons, "slice": o.Slice,
+		"config": t.config, "iterations": o.Iterations, "runs": o.Runs, "windows": o.Windows, "spacing": o.Spacing, "horizons": o.Horizons, "slice": o.Slice, "values": o.Values,
 		"lr": o.LR, "min_lr": o.MinLR, "weight_decay": o.WeightDecay, "clip_norm": o.ClipNorm, "ema": o.EMA, "seed": o.Seed,
 		"store": t.train.ids(),
 	})

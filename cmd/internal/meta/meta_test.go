@@ -92,6 +92,7 @@ func TestTrainFlags(t *testing.T) {
 		"runs":             {"5", func(o trainOptions) any { return o.Runs }, 5},
 		"horizons":         {"40", func(o trainOptions) any { return o.Horizons }, 40},
 		"slice":            {"100", func(o trainOptions) any { return o.Slice }, 100},
+		"values":           {"999", func(o trainOptions) any { return o.Values }, 999},
 		"windows":          {"6", func(o trainOptions) any { return o.Windows }, 6},
 		"spacing":          {"100,200", func(o trainOptions) any { return o.Spacing }, []int{100, 200}},
 		"lr":               {"1e-2", func(o trainOptions) any { return o.LR }, 1e-2},

@@ -49,6 +49,7 @@ OUT/weights.safetensors is what 'accelerate --weights' and 'nino step --weights'
 	f.IntSliceVar(&o.Spacing, "spacing", []int{200}, "steps between the states of a window; of several, one is drawn for each")
 	f.IntVar(&o.Horizons, "horizons", 8, "horizons that a batch is trained on, drawn from all")
 	f.IntVar(&o.Slice, "slice", 256, "most nodes of a layer in an example; others are left out at random")
+	f.IntVar(&o.Values, "values", 40000, "a batch with so many values on its edges is full, whatever the windows")
 	f.Float64Var(&o.LR, "lr", 3e-3, "learning rate at the start of a cosine")
 	f.Float64Var(&o.WeightDecay, "weight-decay", 1e-2, "decoupled weight decay")
 	f.Float64Var(&o.ClipNorm, "clip-norm", 5, "scale gradients down to this norm")
@@ -71,7 +72,7 @@ func (o *trainOptions) check(c *cobra.Command) error {
 	for _, n := range []struct {
 		flag  string
 		value int
-	}{{"width", o.Width}, {"iterations", o.Iterations}, {"runs", o.Runs}, {"windows", o.Windows}, {"horizons", o.Horizons}, {"slice", o.Slice}, {"eval-every", o.ValidateEvery}, {"checkpoint-every", o.CheckpointEvery}} {
+	}{{"width", o.Width}, {"iterations", o.Iterations}, {"runs", o.Runs}, {"windows", o.Windows}, {"horizons", o.Horizons}, {"slice", o.Slice}, {"values", o.Values}, {"eval-every", o.ValidateEvery}, {"checkpoint-every", o.CheckpointEvery}} {
 		if n.value < 1 {
 			f.Addf("--%s %d: expected at least 1", n.flag, n.value)
 		}
