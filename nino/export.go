@@ -26,9 +26,11 @@ type ExportOptions struct {
 	Opset     int64     // 0: DefaultOpset
 	// Graph makes a model of the whole step: its inputs are the past states of
 	// the parameters of this graph, its outputs the parameters predicted.
-	Graph *neuralgraph.NiNo
-	// Shapes of the parameters of Graph, by name.
-	Shapes map[string][]int64
+	Graph  *neuralgraph.NiNo
+	Shapes map[string][]int64 // of the parameters of Graph, by name
+	// Positions are the features [Nodes, Positions] of the nodes of Graph; nil means
+	// those of the graph.
+	Positions []float32
 	// Licence and Card describe the weights, for the model's metadata.
 	Licence, Card string
 }

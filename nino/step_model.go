@@ -263,7 +263,7 @@ func (s *stepEmitter) tileInputs(values string, t *tiling) tileInputs {
 
 // placed are the nodes' first values, from their positions and tokens.
 func (s *stepEmitter) placed(o ExportOptions) (string, error) {
-	pos, err := positionsOf(s.w, o.Graph, Options{})
+	pos, err := positionsOf(s.w, o.Graph, Options{Positions: o.Positions})
 	if err != nil {
 		return "", err
 	}

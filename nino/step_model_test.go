@@ -1,8 +1,10 @@
 package nino
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -89,6 +91,46 @@ func TestStepModelAgrees(t *testing.T) {
 				if d := distance(x, got[name+nextSuffix]); !(d < 2e-5) {
 					t.Errorf("%s, %s: %s is off by %.1e", v.name, form, name, d)
 				}
+			}
+		}
+	}
+}
+
+// On the reference's graphs and positions a model of the whole step, in either
+// form, gives the reference's parameters, with both checkpoints, at all horizons.
+func TestStepModelReference(t *testing.T) {
+	engine := runtimetest.Engine(t)
+	for _, checkpoint := range []string{"nino_no_posw", "nino_mlp"} {
+		w := importWeights(t, checkpoint)
+		for _, name := range cases {
+			f := loadFixture(t, name)
+			states := f.states(t)
+			for _, form := range []Form{FormEdges, FormTiles} {
+				if w.Variant == VariantMLP && form == FormTiles {
+					continue
+				}
+				m, err := Export(w, ExportOptions{Form: form, Graph: f.nino(t), Shapes: f.dims, Positions: f.floats(t, "pos")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := engine.NewSession(m, ort.SessionOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, k := range testHorizons {
+					want := readSet(t, filepath.Join(f.dir, fmt.Sprintf("pred_%s_k%d.safetensors", checkpoint, k)))
+					got := runStepModel(t, s, f.dims, states, k)
+					for param := range f.dims {
+						x, err := want.Floats(param)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if d := distance(x, got[param+nextSuffix]); !(d < 2e-6) {
+							t.Errorf("%s, %s, %s, k = %d: %s is off by %.1e", checkpoint, name, form, k, param, d)
+						}
+					}
+				}
+				s.Close()
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -67,21 +68,57 @@ func printDescription(a *app.App, d Description) error {
 	if d.Variant == nino.VariantMLP {
 		name = "WNN+ (each parameter by itself)"
 	}
-	positions := "none"
-	if d.Positions > 0 {
-		positions = fmt.Sprintf("%d Laplacian features", d.Positions)
-	}
-	if d.Words > 0 {
-		positions += fmt.Sprintf(", word positions of %d tokens", d.Words-1)
-	}
 	_, err := fmt.Fprintf(a.Out, `weights     %s
 network     %s
 size        %d layers of width %d, %d weights in %d tensors
 context     %d past states
 horizons    1 to %d (in intervals between states)
-edges       %d taps, %d types
+edges       %s
 nodes       %s
 scaling     %s
-`, d.Path, name, d.Layers, d.Width, d.Parameters, d.Tensors, d.Context, d.Horizons, d.Taps, d.EdgeTypes, positions, d.Scaling)
+`, d.Path, name, d.Layers, d.Width, d.Parameters, d.Tensors, d.Context, d.Horizons, edgeFeatures(d.Config), nodeFeatures(d.Config), d.Scaling)
+	for _, line := range peculiarities(d.Config) {
+		if err == nil {
+			_, err = fmt.Fprintf(a.Out, "            %s\n", line)
+		}
+	}
 	return err
+}
+
+// edgeFeatures says what the network sees of an edge.
+func edgeFeatures(c nino.Config) string {
+	if c.Untyped {
+		return fmt.Sprintf("%d taps, no types", c.Taps)
+	}
+	return fmt.Sprintf("%d taps, %d types", c.Taps, c.EdgeTypes)
+}
+
+// nodeFeatures says what it sees of a node.
+func nodeFeatures(c nino.Config) string {
+	var out []string
+	if c.Positions > 0 && !c.Unplaced {
+		out = append(out, fmt.Sprintf("%d Laplacian features", c.Positions))
+	}
+	if c.Words > 0 {
+		out = append(out, fmt.Sprintf("word positions of %d tokens", c.Words-1))
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, ", ")
+}
+
+// peculiarities is what sets a network apart from the paper's main one.
+func peculiarities(c nino.Config) []string {
+	var out []string
+	if c.Towers > 0 {
+		out = append(out, fmt.Sprintf("messages in %d towers", c.Towers))
+	}
+	if c.FinalUpdate {
+		out = append(out, "edges are updated after the last layer, too")
+	}
+	if c.UpdateScale != 0 {
+		out = append(out, fmt.Sprintf("predicted differences times %v", c.UpdateScale))
+	}
+	return out
 }

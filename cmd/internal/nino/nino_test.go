@@ -179,6 +179,23 @@ func TestImportInfoExport(t *testing.T) {
 	}
 }
 
+// What a network has and lacks is told.
+func TestPrintDescription(t *testing.T) {
+	a, out, _ := testApp(false)
+	c := nino.Config{Variant: nino.VariantGNN, Positions: 8, Words: 51, Taps: 9, Unplaced: true, Untyped: true, Towers: 4, FinalUpdate: true, UpdateScale: 0.5}
+	if err := printDescription(a, Description{Config: c}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"9 taps, no types", "nodes       word positions of 50 tokens\n", "4 towers", "after the last layer", "times 0.5"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q lacks %q", out, want)
+		}
+	}
+	if got := nodeFeatures(nino.Config{}); got != "none" {
+		t.Errorf("nodes without features have %q", got)
+	}
+}
+
 // An exported model describes itself, in every form and precision, and fewer
 // bits make a smaller file.
 func TestExportMetadata(t *testing.T) {
