@@ -237,3 +237,40 @@ func TestExampleWeb(t *testing.T) {
 		}
 	}
 }
+
+// sameInTorch loads two files of torch.save and compares them; the second may have
+// been written by ninox.
+const sameInTorch = `import sys, torch
+a, b = (torch.load(path, map_location="cpu", weights_only=True) for path in sys.argv[1:])
+assert a["model_args"] == b["model_args"], (a["model_args"], b["model_args"])
+assert list(a["state_dict"]) == list(b["state_dict"])
+for name, t in a["state_dict"].items():
+    u = b["state_dict"][name]
+    assert t.dtype == u.dtype and t.shape == u.shape and u.is_contiguous() and torch.equal(t, u), name
+`
+
+// PyTorch reads what ninox writes for the reference, and finds in it what was
+// imported: tensors, their order, settings and their types.
+func TestReferenceInTorch(t *testing.T) {
+	interpreter := python(t, "NINOX_PYTHON_TORCH", "torch")
+	for _, name := range []string{"nino_no_posw", "nino_mlp", "nino_mlp_h32"} {
+		from := testenv.Shared(t, "fixtures/weights/"+name+".pt")
+		w, err := nino.Import(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, back := filepath.Join(t.TempDir(), "own.safetensors"), filepath.Join(t.TempDir(), "back.pt")
+		if err := w.Write(own, false); err != nil {
+			t.Fatal(err)
+		}
+		if w, err = nino.Import(own); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.WriteReference(back, false); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := exec.Command(interpreter, "-c", sameInTorch, from, back).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, text)
+		}
+	}
+}

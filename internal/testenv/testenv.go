@@ -1,7 +1,7 @@
 // Package testenv finds what tests need outside the repository, and turns its
 // absence into a skip with the reason, or into a failure where the variable
 // NINOX_REQUIRE (a comma-separated list of "ort", "shared", "testdata", "cases",
-// "chromium", and of packages of other runtimes: "onnxruntime", "openvino",
+// "chromium", and of packages of other runtimes: "onnxruntime", "openvino", "torch",
 // "onnxruntime-web") asks for it.
 package testenv
 
