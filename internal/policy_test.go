@@ -47,6 +47,7 @@ var allowed = map[string][]string{
 	"training/bench":                 {"onnxgraph", "training", "training/plot"},
 	"training/data/internal/...":     {"training/data"},
 	"nino":                           {"neuralgraph", "runtime", "onnxgraph", "onnxgraph/weights"},
+	"nino/analysis":                  {"neuralgraph", "onnxgraph/weights"},
 	"nino/meta":                      {"nino", "neuralgraph", "onnxgraph/...", "runtime", "training", "training/data", "models"},
 	"models":                         {"onnxgraph", "onnxgraph/weights", "training/data"},
 	"cmd/ninox":                      {"cmd/internal/..."},

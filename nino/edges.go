@@ -69,15 +69,21 @@ func (e emitter) edgeOutput(pred string) {
 // messages passes messages along a list of edges, between nodes of the given
 // first values, and predicts [E, F].
 func (e emitter) messages(n *network, in listInputs, nodes, columns, taps, row string) string {
-	g := newEdgeList(e, in.index, nodes)
-	edge := g.project(in.features, columns, in.types, n.project)
-	for i := range n.layers {
-		nodes, edge = g.layer(fmt.Sprintf("layer%d", i), &n.layers[i], nodes, edge)
-	}
+	_, edge := e.rounds(n, in, nodes, columns)
 	hidden := e.silu(e.linear(edge, "hidden", n.hidden))
 	weight, bias := e.outRows(n.out, n.Taps, n.Horizons, row, taps)
 	delta := e.Op("Gemm", []string{hidden, weight, bias}, onnxgraph.IntAttr("transB", 1))
 	return e.add(e.newest(in.features, 1, int64(n.Context)), delta)
+}
+
+// rounds passes all messages and returns the last values of nodes and edges.
+func (e emitter) rounds(n *network, in listInputs, first, columns string) (nodes, edge string) {
+	g := newEdgeList(e, in.index, first)
+	nodes, edge = first, g.project(in.features, columns, in.types, n.project)
+	for i := range n.layers {
+		nodes, edge = g.layer(fmt.Sprintf("layer%d", i), &n.layers[i], nodes, edge)
+	}
+	return nodes, edge
 }
 
 // nodes is the first value of each node, from its position and its token.

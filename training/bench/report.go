@@ -19,14 +19,6 @@ var pageText string
 
 var page = template.Must(template.New("bench").Parse(pageText))
 
-// Picture is a diagram of the report beside the curves.
-type Picture struct {
-	Title  string
-	Text   string // what is to be seen
-	SVG    string
-	Legend []plot.Entry
-}
-
 type pageData struct {
 	Style    template.CSS
 	Lead     string
@@ -40,21 +32,21 @@ type pageData struct {
 }
 
 type pagePicture struct {
-	Picture
+	plot.Picture
 	Drawing template.HTML
 }
 
 // WriteReport writes one self-contained HTML page of the results.
-func WriteReport(path string, p *Protocol, res *Results, outcomes map[Run]*Outcome, pictures []Picture) error {
+func WriteReport(path string, p *Protocol, res *Results, outcomes map[Run]*Outcome, pictures []plot.Picture) error {
 	d := pageData{
 		Style: template.CSS(plot.Style), Lead: lead(p, res), Against: against(p, res), Protocol: p, Tables: tables(p, res), Notes: p.LeftOut,
 	}
 	for i, m := range p.Methods {
-		d.Methods = append(d.Methods, plot.Entry{Name: m.title(), Color: i % plot.Colors})
+		d.Methods = append(d.Methods, plot.Entry{Name: m.Title(), Color: i % plot.Colors})
 	}
 	for k := range p.Tasks {
 		c := curves(p, k, res.Tasks[k], outcomes)
-		d.Curves = append(d.Curves, pagePicture{Picture{Title: c.Title}, template.HTML(c.SVG())})
+		d.Curves = append(d.Curves, pagePicture{plot.Picture{Title: c.Title}, template.HTML(c.SVG())})
 	}
 	for _, pic := range pictures {
 		d.Pictures = append(d.Pictures, pagePicture{pic, template.HTML(pic.SVG)})

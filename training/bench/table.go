@@ -37,9 +37,9 @@ func tables(p *Protocol, res *Results) []table {
 	return out
 }
 
-// title is what a method is called: as in the paper where it is there, with its
+// Title is what a method is called: as in the paper where it is there, with its
 // flags.
-func (m Method) title() string {
+func (m Method) Title() string {
 	name, flags, _ := strings.Cut(m.Name, ":")
 	if t, ok := paperNames[name]; ok {
 		name = t
@@ -64,7 +64,7 @@ func reductions(p *Protocol, res *Results) table {
 		if i == 0 {
 			continue
 		}
-		ours, paper := []string{m.title()}, []string{"paper"}
+		ours, paper := []string{m.Title()}, []string{"paper"}
 		for k, task := range p.Tasks {
 			r := res.Tasks[k].Methods[i]
 			ours = append(ours, reductionText(r.Reduction, r.Reached, len(p.Seeds)))
@@ -144,7 +144,7 @@ func targets(p *Protocol, res *Results) table {
 		}
 	}
 	for i, m := range p.Methods {
-		ours, paper := []string{m.title() + " #steps"}, []string{"paper: " + paperNames[m.Name] + " #steps"}
+		ours, paper := []string{m.Title() + " #steps"}, []string{"paper: " + paperNames[m.Name] + " #steps"}
 		for k, task := range p.Tasks {
 			ours = append(ours, stepsText(res.Tasks[k].Methods[i].Median.Steps))
 			paper = append(paper, count(paperFigure(paperSteps, m.Name, task.Name)))
@@ -227,7 +227,7 @@ func searched(p *Protocol, res *Results) table {
 func (p *Protocol) titleOf(name string) string {
 	for _, m := range p.Methods {
 		if m.Name == name {
-			return m.title()
+			return m.Title()
 		}
 	}
 	return name

@@ -1,7 +1,12 @@
 package plot
 
 import (
+	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
+	"math"
+	"strings"
 	"testing"
 )
 
@@ -24,5 +29,42 @@ func TestAxes(t *testing.T) {
 	}
 	if p := thin(make([]Point, 1001)); len(p) > MaxPoints {
 		t.Errorf("%d points left of 1001, expected at most %d", len(p), MaxPoints)
+	}
+}
+
+// A picture is XML, shows every point at equal scale, and jumps apart from the
+// line.
+func TestPlane(t *testing.T) {
+	p := Plane{
+		Title: `<a> & "b"`, X: "x", Y: "y",
+		Paths: []Path{{Name: "run <1>", Points: []Point{{0, 0}, {1, 0}, {3, 1}, {4, 1}}, Texts: []string{"step 0"}, Jumps: []Jump{{From: 1, Text: "jump"}, {From: 3}}}},
+		Dots:  []Dot{{Color: 2, Point: Point{2, 2}, Text: "dot"}},
+	}
+	text := p.SVG()
+	d := xml.NewDecoder(strings.NewReader(text))
+	for {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("the picture is not XML: %v", err)
+		}
+	}
+	if strings.Contains(text, "<a>") || strings.Contains(text, "run <1>") {
+		t.Error("names become markup")
+	}
+	if n := strings.Count(text, "leap"); n != 1 { // the last point has nothing behind it
+		t.Errorf("%d jumps drawn, expected 1", n)
+	}
+	x, y := p.axes()
+	if dx, dy := x.At(1)-x.At(0), y.At(0)-y.At(1); math.Abs(dx-dy) > 1e-9 {
+		t.Errorf("a unit is %v wide and %v high", dx, dy)
+	}
+	for _, q := range append(p.Paths[0].Points, p.Dots[0].Point) {
+		if x.At(q.X) < left || x.At(q.X) > width-right || y.At(q.Y) < top || y.At(q.Y) > planeHeight-bottom {
+			t.Errorf("%v lies outside", q)
+		}
+	}
+	if one := (&Plane{Dots: []Dot{{}}}).SVG(); strings.Contains(one, "NaN") {
+		t.Error("a single point has no place")
 	}
 }

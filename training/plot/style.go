@@ -20,6 +20,7 @@ const Style = `
 .chart .dashed { stroke-dasharray: 7 3; }
 .chart .cast { stroke-width: 1; stroke-dasharray: 2 3; opacity: .75; }
 .chart .undone { opacity: .35; }
+.chart .leap { stroke-width: 1.5; opacity: 1; }
 .chart .kept-mark { stroke: none; }
 .chart .undone-mark { fill: var(--surface); }
 .chart .reached { stroke: var(--surface); stroke-width: 2; }

@@ -30,8 +30,13 @@ func (b *benchRun) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	pictures, err := b.pictures(ctx)
+	if err != nil {
+		// The results are there; pictures are an extra.
+		b.app.Notef("report without pictures: %v", err)
+	}
 	path := filepath.Join(b.dir, reportFile)
-	if err := bench.WriteReport(path, b.protocol, res, b.outcomes, nil); err != nil {
+	if err := bench.WriteReport(path, b.protocol, res, b.outcomes, pictures); err != nil {
 		return err
 	}
 	if b.app.JSON {

@@ -119,7 +119,7 @@ func (b *benchRun) one(ctx context.Context, r bench.Run) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	dir := filepath.Join(b.dir, runsDir, filepath.FromSlash(r.ID()))
+	dir := b.runDir(r)
 	rec, err := readOutcome(dir)
 	fresh := errors.Is(err, os.ErrNotExist)
 	if fresh {
@@ -142,6 +142,11 @@ func (b *benchRun) one(ctx context.Context, r bench.Run) error {
 	}
 	b.add(o, rec, fresh)
 	return nil
+}
+
+// runDir is the folder of a run.
+func (b *benchRun) runDir(r bench.Run) string {
+	return filepath.Join(b.dir, runsDir, filepath.FromSlash(r.ID()))
 }
 
 // add takes up an outcome and says how far the bench is.
