@@ -10,6 +10,9 @@ import (
 // planeHeight is that of a picture of points in pixels.
 const planeHeight = 440
 
+// planeLeft leaves room for the name of the y axis.
+const planeLeft = left + 30
+
 // Plane is a picture of points and paths in two dimensions of equal scale.
 type Plane struct {
 	Title string
@@ -79,7 +82,7 @@ func (p *Plane) axes() (x, y Axis) {
 	for _, d := range p.Dots {
 		cover(d.Point)
 	}
-	const inner, tall = width - left - right, planeHeight - top - bottom
+	const inner, tall = width - planeLeft - right, planeHeight - top - bottom
 	scale := max((hi.X-lo.X)/inner, (hi.Y-lo.Y)/tall) * 1.06
 	if !(scale > 0) || math.IsInf(scale, 0) { // a single point, or none
 		scale, lo, hi = 1./inner, Point{-0.5, -0.5}, Point{0.5, 0.5}
@@ -94,7 +97,7 @@ func (p *Plane) axes() (x, y Axis) {
 		}
 		return a
 	}
-	return span(lo.X, hi.X, inner, left, width-right), span(lo.Y, hi.Y, tall, planeHeight-bottom, top)
+	return span(lo.X, hi.X, inner, planeLeft, width-right), span(lo.Y, hi.Y, tall, planeHeight-bottom, top)
 }
 
 func (p *Plane) drawAxes(b *strings.Builder, x, y Axis) {
@@ -107,7 +110,7 @@ func (p *Plane) drawAxes(b *strings.Builder, x, y Axis) {
 		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, x.At(v), y.From+20, planeTick(v))
 	}
 	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, (x.From+x.To)/2, y.From+39, html.EscapeString(p.X))
-	fmt.Fprintf(b, `<text transform="translate(14 %.1f) rotate(-90)" text-anchor="middle">%s</text>`, (y.From+y.To)/2, html.EscapeString(p.Y))
+	fmt.Fprintf(b, `<text transform="translate(18 %.1f) rotate(-90)" text-anchor="middle">%s</text>`, (y.From+y.To)/2, html.EscapeString(p.Y))
 }
 
 func planeTick(v float64) string {

@@ -60,7 +60,7 @@ func TestPlane(t *testing.T) {
 		t.Errorf("a unit is %v wide and %v high", dx, dy)
 	}
 	for _, q := range append(p.Paths[0].Points, p.Dots[0].Point) {
-		if x.At(q.X) < left || x.At(q.X) > width-right || y.At(q.Y) < top || y.At(q.Y) > planeHeight-bottom {
+		if x.At(q.X) < planeLeft || x.At(q.X) > width-right || y.At(q.Y) < top || y.At(q.Y) > planeHeight-bottom {
 			t.Errorf("%v lies outside", q)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/job"
-	"ninox/cmd/internal/method"
 )
 
 // Settings are what an invocation of the command asks for.
@@ -31,6 +30,3 @@ func Parse(ctx context.Context, a *app.App, args []string) (Settings, error) {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	return s, cmd.ExecuteContext(ctx)
 }
-
-// Methods lists the values of --method.
-func Methods() []string { return method.Names() }

@@ -172,7 +172,7 @@ func (s *Subject) trajectories(_ context.Context, _ *ort.Engine, courses []cours
 	}
 	return []plot.Picture{{
 		Title: plane.Title, SVG: plane.SVG(), Legend: legend(courses),
-		Text: "All parameters after the kept steps, in the first two principal components of all runs shown; large discs are the first states. Dashed arrows are nowcasts (where the states before and after it were kept), hollow ones those that the safeguard undid later.",
+		Text: "All parameters after the kept steps, in the first two principal components of all runs shown; large discs are the first states. Dashed arrows are nowcasts (where the states before and after it were kept), hollow ones those that the safeguard undid later: the line goes straight back.",
 	}}, nil
 }
 
@@ -314,13 +314,14 @@ const mostNodes = 1200
 // them after the last states of plain training.
 func (s *Subject) nodes(ctx context.Context, engine *ort.Engine, courses []course) ([]plot.Picture, error) {
 	positions := s.Graph.Positions()
-	p, err := s.nodePicture(positions, len(positions)/max(1, s.Graph.Nodes))
-	if err != nil {
-		return nil, err
+	width := len(positions) / max(1, s.Graph.Nodes)
+	places := make([][2]float64, s.Graph.Nodes)
+	for i := range places {
+		places[i] = [2]float64{float64(positions[i*width]), float64(positions[i*width+1])}
 	}
-	p.Title = s.Task + ": neurons by their place in the graph"
-	p.Text = "Each point is a neuron: its Laplacian features, in their first two principal components, coloured by layer. Neurons that the graph cannot tell apart but for their order lie close to each other."
-	out := []plot.Picture{p}
+	plane := plot.Plane{Title: s.Task + ": neurons by their place in the graph", X: "first Laplacian feature", Y: "second Laplacian feature"}
+	out := []plot.Picture{s.nodePicture(plane, places,
+		"Each point is a neuron: the smoothest two of its Laplacian features, coloured by layer. Many neurons of a layer lie on one another; the further features tell them apart.")}
 	w := s.network()
 	states, _ := s.spaced(courses[0])
 	if w == nil || s.edges() > mostEdges || len(states) < w.Context {
@@ -335,38 +336,32 @@ func (s *Subject) nodes(ctx context.Context, engine *ort.Engine, courses []cours
 	if err != nil {
 		return nil, err
 	}
-	if p, err = s.nodePicture(values, width); err != nil {
-		return nil, err
-	}
-	p.Title = s.Task + ": neurons as NiNo sees them"
-	p.Text = fmt.Sprintf("Each point is a neuron: NiNo's last value of it for the last %d states of plain training, in the first two principal components.", w.Context)
-	return append(out, p), nil
-}
-
-// nodePicture shows rows of width numbers, one for each node.
-func (s *Subject) nodePicture(values []float32, width int) (plot.Picture, error) {
-	var rows [][]float32
-	var of []int // the node of each row
-	n := s.Graph.Nodes
-	for i := range min(n, mostNodes) {
-		node := i * n / min(n, mostNodes)
-		rows, of = append(rows, values[node*width:(node+1)*width]), append(of, node)
+	rows := make([][]float32, s.Graph.Nodes)
+	for i := range rows {
+		rows[i] = values[i*width : (i+1)*width]
 	}
 	p, err := analysis.Project(rows)
 	if err != nil {
-		return plot.Picture{}, err
+		return nil, err
 	}
-	plane := plot.Plane{Title: s.Task + ": neurons", X: component(1, p), Y: component(2, p)}
-	layers := s.Graph.Layers
-	for i, node := range of {
+	plane = plot.Plane{Title: s.Task + ": neurons as NiNo sees them", X: component(1, p), Y: component(2, p)}
+	return append(out, s.nodePicture(plane, p.Points,
+		fmt.Sprintf("Each point is a neuron: NiNo's last value of it for the last %d states of plain training, in the first two principal components.", w.Context))), nil
+}
+
+// nodePicture puts the nodes into a plane.
+func (s *Subject) nodePicture(plane plot.Plane, places [][2]float64, text string) plot.Picture {
+	layers, n := s.Graph.Layers, len(places)
+	for i := range min(n, mostNodes) {
+		node := i * n / min(n, mostNodes)
+		dot := plot.Dot{Point: plot.Point{X: places[node][0], Y: places[node][1]}, Text: fmt.Sprintf("node %d", node)}
 		l := slices.IndexFunc(layers, func(l neuralgraph.Layer) bool { return node >= l.First && node < l.First+l.Size })
-		dot := plot.Dot{Point: plot.Point{X: p.Points[i][0], Y: p.Points[i][1]}, Text: fmt.Sprintf("node %d", node)}
 		if l >= 0 {
 			dot.Color, dot.Text = layerColor(l, len(layers)), fmt.Sprintf("%s, neuron %d", layers[l].Name, node-layers[l].First)
 		}
 		plane.Dots = append(plane.Dots, dot)
 	}
-	return plot.Picture{SVG: plane.SVG(), Legend: layerLegend(layers)}, nil
+	return plot.Picture{Title: plane.Title, Text: text, SVG: plane.SVG(), Legend: layerLegend(layers)}
 }
 
 // layerColor spreads the layers over the colours, in their order.

@@ -146,7 +146,7 @@ func TestSettle(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	for args, want := range map[string]string{
-		"--tasks fm-16 --data embedded --methods nino":                              "method nino: expected --weights nino=FILE",
+		"--tasks fm-16 --data embedded --methods wnn+":                              "method wnn+: expected --weights wnn+=FILE",
 		"--tasks fm-16 --data embedded --methods linefit --weights nino=w":          "--weights nino: no such method among none, linefit",
 		"--tasks fm-16 --data fm-32=embedded --data embedded --methods linefit":     "--data: no task fm-32",
 		"--tasks fm-16 --data embedded --methods linefit:horizon=0":                 "method linefit:horizon=0: --horizon 0",
@@ -172,12 +172,12 @@ func TestSuites(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := strings.Join(p.LeftOut, "\n")
-	for _, want := range []string{"nino: no weights; --weights nino=FILE", "c10-16: data cifar10: not found", "bytes-3-64: task bytes-3-64: expected text"} {
+	for _, want := range []string{"wnn+: no weights; --weights wnn+=FILE", "c10-16: data cifar10: not found", "bytes-3-64: task bytes-3-64: expected text"} {
 		if !strings.Contains(left, want) {
 			t.Errorf("left out is %q, expected %q", left, want)
 		}
 	}
-	if len(p.Tasks) != 2 || len(p.Methods) != 2 {
+	if len(p.Tasks) != 2 || p.Methods[1].Name != "linefit" {
 		t.Errorf("tasks %+v, methods %+v", p.Tasks, p.Methods)
 	}
 	text := filepath.Join(os.Getenv("NINOX_DATA"), "text")

@@ -2,12 +2,12 @@ package bench
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 
 	"ninox/cmd/internal/accelerate"
 	"ninox/cmd/internal/analysis"
 	"ninox/cmd/internal/job"
+	"ninox/cmd/internal/method"
 	"ninox/nino"
 	"ninox/training/bench"
 	"ninox/training/plot"
@@ -43,7 +43,7 @@ func (b *benchRun) pictures(ctx context.Context) ([]plot.Picture, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.Graph, err = accelerate.GraphOf(j.Artifacts); err != nil {
+		if s.Graph, err = method.GraphOf(j.Artifacts); err != nil {
 			return nil, err
 		}
 		p, err := analysis.Pictures(ctx, engine, s)
@@ -60,15 +60,14 @@ func (b *benchRun) networks() ([]*nino.Weights, error) {
 	var out []*nino.Weights
 	var seen []string
 	for _, m := range b.protocol.Methods {
-		if m.Weights == "" || slices.Contains(seen, m.Weights) {
+		if kind, err := method.Lookup(m.Method); err != nil || kind.Weights == "" || slices.Contains(seen, m.Weights) {
 			continue
 		}
 		seen = append(seen, m.Weights)
-		read := nino.ReadWeights
-		if filepath.Ext(m.Weights) == ".pt" {
-			read = nino.Import
+		w, err := nino.Embedded()
+		if m.Weights != "" {
+			w, err = nino.Import(m.Weights)
 		}
-		w, err := read(m.Weights)
 		if err != nil {
 			return nil, err
 		}

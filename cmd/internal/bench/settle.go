@@ -13,7 +13,9 @@ import (
 	"ninox/cmd/internal/accelerate"
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/job"
+	"ninox/cmd/internal/method"
 	"ninox/cmd/internal/version"
+	"ninox/nino"
 	"ninox/training"
 	"ninox/training/bench"
 	"ninox/training/data"
@@ -65,15 +67,12 @@ func (o *options) settleMethods(p *bench.Protocol) error {
 	}
 	for _, spec := range specs {
 		m, err := parseMethod(spec)
-		if err == nil && needsWeights(m.Method) {
-			m.Weights = weights.of(m.Name, m.Method)
-			switch {
-			case m.Weights != "":
-				m.WeightsHash, err = training.FileHash(m.Weights)
-			case optional:
+		if err == nil {
+			missing := false
+			if missing, err = settleWeights(&m, weights); missing && optional {
 				p.LeftOut = append(p.LeftOut, fmt.Sprintf("%s: no weights; --weights %s=FILE", m.Name, m.Method))
 				continue
-			default:
+			} else if missing {
 				err = app.Usagef("method %s: expected --weights %s=FILE", m.Name, m.Method)
 			}
 		}
@@ -95,9 +94,9 @@ func (o *options) settleMethods(p *bench.Protocol) error {
 func parseMethod(spec string) (bench.Method, error) {
 	parts := strings.Split(spec, ":")
 	m := bench.Method{Name: spec, Method: parts[0]}
-	if !slices.Contains(accelerate.Methods(), m.Method) {
+	if !slices.Contains(method.Names(), m.Method) {
 		if !slices.Contains(training.Optimizers(), m.Method) {
-			return m, app.Usagef("method %q: expected one of %s, or an optimizer: %s", m.Method, strings.Join(accelerate.Methods(), ", "), strings.Join(training.Optimizers(), ", "))
+			return m, app.Usagef("method %q: expected one of %s, or an optimizer: %s", m.Method, strings.Join(method.Names(), ", "), strings.Join(training.Optimizers(), ", "))
 		}
 		m.Flags, m.Method = []string{"optimizer=" + m.Method}, bench.BaseMethod
 	}
@@ -119,9 +118,18 @@ func parseMethod(spec string) (bench.Method, error) {
 	return m, nil
 }
 
-// needsWeights says whether a method is a network.
-func needsWeights(method string) bool {
-	return strings.HasPrefix(method, "nino") || strings.HasPrefix(method, "wnn") || method == "l2o"
+// settleWeights finds the weights of a method that needs some. Those of the
+// program serve where there are any of the kind.
+func settleWeights(m *bench.Method, weights *choices) (missing bool, err error) {
+	kind, err := method.Lookup(m.Method)
+	if err != nil || kind.Weights == "" {
+		return false, err
+	}
+	if m.Weights = weights.of(m.Name, m.Method); m.Weights != "" {
+		m.WeightsHash, err = training.FileHash(m.Weights)
+		return false, err
+	}
+	return kind.Weights != nino.VariantGNN || !nino.HasEmbedded(), nil
 }
 
 // settleTasks reads the data and the models of the tasks.
@@ -269,7 +277,7 @@ func arguments(p *bench.Protocol, t bench.Task, m bench.Method, dir string, lr f
 			add(f.flag, strconv.Itoa(f.value))
 		}
 	}
-	if m.Method != bench.BaseMethod {
+	if k, err := method.Lookup(m.Method); err == nil && (k.Kind == method.Nowcast || k.Name == method.LAWA) {
 		add("period", strconv.Itoa(t.Period))
 	}
 	if lr > 0 {

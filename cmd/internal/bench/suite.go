@@ -3,6 +3,8 @@ package bench
 import (
 	"os"
 	"path/filepath"
+
+	"ninox/cmd/internal/method"
 )
 
 // suite is a named choice of tasks, methods and sizes.
@@ -43,7 +45,8 @@ func suites() map[string]suite {
 				{source: "prose-3-24", data: []string{text}, period: 500},
 				{source: "bytes-3-64", data: []string{text}, period: 500},
 			},
-			methods: []string{"none", "linefit", "linefit+", "wnn", "wnn+", "nino-naive", "nino", "none:schedule=cosine", "nino:schedule=cosine", "none:schedule=wsd", "nino:schedule=wsd", "muon"},
+			// All methods, and the schedules that people use.
+			methods: append(method.Names(), "none:schedule=linear", "none:schedule=cosine", "none:schedule=wsd", "nino:schedule=linear", "nino:schedule=cosine", "nino:schedule=wsd"),
 		},
 	}
 }

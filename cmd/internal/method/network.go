@@ -27,7 +27,7 @@ func network(p *Plan, s *setup) error {
 	if err := p.suits(w, origin); err != nil {
 		return err
 	}
-	g, err := graphOf(p.Job.Artifacts)
+	g, err := GraphOf(p.Job.Artifacts)
 	if err != nil {
 		return fmt.Errorf("neuron graph of %s: %w", p.Job.Source.Name(), err)
 	}
@@ -93,9 +93,9 @@ func (p *Plan) suits(w *nino.Weights, origin string) error {
 	return nil
 }
 
-// graphOf is the NiNo graph of what the artifacts train. It is derived from
+// GraphOf is the NiNo graph of what the artifacts train. It is derived from
 // their own eval model, so that both mean the same parameters.
-func graphOf(art *training.Artifacts) (*neuralgraph.NiNo, error) {
+func GraphOf(art *training.Artifacts) (*neuralgraph.NiNo, error) {
 	m, err := art.Inference(nil)
 	if err != nil {
 		return nil, err
