@@ -19,12 +19,15 @@ var reportPage = template.Must(template.New("report").Parse(reportTemplate))
 
 // WriteReport writes one self-contained HTML page that compares runs: curves of
 // accuracy and loss with the nowcasts marked, and the steps to common levels
-// with the reduction against plain training.
-func WriteReport(path string, runs []RunRecord) error {
+// with the reduction against plain training. Further pictures come last.
+func WriteReport(path string, runs []RunRecord, pictures ...plot.Picture) error {
 	if len(runs) == 0 {
 		return fmt.Errorf("report %s: no runs", path)
 	}
 	page := reportData(runs)
+	for _, p := range pictures {
+		page.Pictures = append(page.Pictures, reportPicture{p, template.HTML(p.SVG)})
+	}
 	var b bytes.Buffer
 	if err := reportPage.Execute(&b, page); err != nil {
 		return fmt.Errorf("report %s: %w", path, err)
@@ -55,6 +58,13 @@ type reportPageData struct {
 	Levels []string // headings of the level columns
 	Rows   []reportRow
 	Casts  []castRow
+
+	Pictures []reportPicture
+}
+
+type reportPicture struct {
+	plot.Picture
+	Drawing template.HTML
 }
 
 type reportChart struct {

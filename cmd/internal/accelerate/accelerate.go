@@ -145,7 +145,7 @@ func run(ctx context.Context, a *app.App, o options) error {
 		return err
 	}
 	defer p.Close()
-	r := runner{app: a, plan: p, plain: j, engine: engine, out: o.Out}
+	r := runner{app: a, plan: p, plain: j, engine: engine, out: o.Out, weights: o.Methods.Weights}
 	if o.NoBaseline || o.method.Kind == method.Plain {
 		return r.one(ctx)
 	}

@@ -19,6 +19,8 @@ type runner struct {
 	plain  *job.Job // without the method
 	engine *ort.Engine
 	out    string
+
+	weights string // of --weights
 }
 
 // one is a single run, into the run folder.
@@ -27,7 +29,7 @@ func (r *runner) one(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.finish(Summary{Summary: rec.Summary}, []training.RunRecord{rec})
+	return r.finish(ctx, Summary{Summary: rec.Summary}, []training.RunRecord{rec})
 }
 
 // compare is plain training into the folder baseline, then the accelerated run
@@ -46,7 +48,7 @@ func (r *runner) compare(ctx context.Context, baseline string) error {
 		return err
 	}
 	c := Compare(base, fast)
-	return r.finish(Summary{Summary: fast.Summary, Baseline: &base.Summary, Comparison: &c}, []training.RunRecord{base, fast})
+	return r.finish(ctx, Summary{Summary: fast.Summary, Baseline: &base.Summary, Comparison: &c}, []training.RunRecord{base, fast})
 }
 
 // accelerated is the run by the method.
@@ -78,12 +80,12 @@ func (r *runner) read(o job.RunOptions) (training.RunRecord, error) {
 }
 
 // finish writes the joint summary and report, and prints the table.
-func (r *runner) finish(s Summary, runs []training.RunRecord) error {
+func (r *runner) finish(ctx context.Context, s Summary, runs []training.RunRecord) error {
 	if err := writeSummary(filepath.Join(r.out, "summary.json"), s); err != nil {
 		return err
 	}
 	report := filepath.Join(r.out, "report.html")
-	if err := training.WriteReport(report, runs); err != nil {
+	if err := training.WriteReport(report, runs, r.pictures(ctx, runs)...); err != nil {
 		return err
 	}
 	if err := training.WriteCurves(filepath.Join(r.out, "curves.svg"), runs); err != nil {
