@@ -59,6 +59,7 @@ type loop struct {
 	reached   *int // first step at which an evaluation reached the target
 	last      *Evaluation
 	lastStep  int // step of last; -1 before the first
+	best      *Best
 	saved     int // step of the last checkpoint
 	keepAfter map[int]bool
 }
@@ -150,9 +151,13 @@ func (l *loop) restore() error {
 	if err := l.config.checkResume(&old); err != nil {
 		return fmt.Errorf("run directory %s: %w", l.Dir, err)
 	}
-	s, err := readSnapshot(l.Dir)
+	s, err := readSnapshot(l.Dir, l.Log)
 	if err != nil {
 		return err
+	}
+	if s == nil {
+		l.Log.Info("the run has no checkpoint yet and starts over", "dir", l.Dir)
+		return truncateMetrics(l.path(metricsFile), 0)
 	}
 	if s.Step > l.Steps {
 		return fmt.Errorf("run directory %s: has made %d steps already, more than the %d asked for", l.Dir, s.Step, l.Steps)
@@ -162,7 +167,7 @@ func (l *loop) restore() error {
 	}
 	l.Trainer.SetStepCount(s.Updates)
 	l.step, l.saved, l.buffer, l.nowcasts = s.Step, s.Step, s.states, s.Nowcasts
-	l.recent, l.trial = s.Recent, s.trial
+	l.recent, l.trial, l.best = s.Recent, s.trial, s.Best
 	if s.Account != nil {
 		l.account, l.cost = *s.Account, *s.Cost
 	}
@@ -192,10 +197,15 @@ func (l *loop) fullState() (*weights.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range buffers.Names() {
-		all.Add(name, buffers.Get(name))
+	return joined(all, buffers), nil
+}
+
+// joined adds the arrays of a second set to the first.
+func joined(all, more *weights.Set) *weights.Set {
+	for _, name := range more.Names() {
+		all.Add(name, more.Get(name))
 	}
-	return all, nil
+	return all
 }
 
 func (l *loop) buffers() (*weights.Set, error) {
@@ -354,33 +364,73 @@ func (l *loop) evaluateIfDue(ctx context.Context) error {
 		at := l.step
 		l.reached = &at
 	}
+	improved := l.best == nil || e.better(l.best.Evaluation)
+	if improved {
+		l.best = &Best{l.step, e}
+	}
 	l.progress.evaluated(e)
-	return l.metrics.add(Metric{Step: l.step, EvalLoss: &e.Loss, EvalAccuracy: e.Accuracy, Seconds: l.seconds()})
+	if err := l.metrics.add(Metric{Step: l.step, EvalLoss: &e.Loss, EvalAccuracy: e.Accuracy, Seconds: l.seconds()}); err != nil || !improved || !l.KeepBest {
+		return err
+	}
+	return l.saveBest()
+}
+
+// saveBest keeps the evaluation just made: its weights, and a checkpoint.
+func (l *loop) saveBest() error {
+	err := l.atResult(func() error {
+		state, err := l.fullState()
+		if err != nil {
+			return err
+		}
+		return writeState(l.path(bestState), state, nil)
+	})
+	if err != nil {
+		return err
+	}
+	s, err := l.snapshot()
+	if err != nil {
+		return err
+	}
+	return s.writeFile(l.path(checkpointsDir, bestFile))
 }
 
 // checkpoint writes a snapshot of the run after the last completed step.
 func (l *loop) checkpoint() error {
-	params, err := l.Trainer.State()
+	s, err := l.snapshot()
 	if err != nil {
 		return err
 	}
+	if err := s.write(l.Dir, l.KeepLast); err != nil {
+		return err
+	}
+	l.saved = l.step
+	return nil
+}
+
+// snapshot is the state of the run after the last completed step. The metrics up
+// to there are on the disk.
+func (l *loop) snapshot() (*snapshot, error) {
+	params, err := l.Trainer.State()
+	if err != nil {
+		return nil, err
+	}
 	if name := notFinite(params); name != "" {
-		return &NonFiniteError{l.step, fmt.Sprintf("parameter %q is not finite", name), l.saved}
+		return nil, &NonFiniteError{l.step, fmt.Sprintf("parameter %q is not finite", name), l.saved}
 	}
 	moments, err := l.Trainer.Moments()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	buffers, err := l.buffers()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := l.metrics.sync(); err != nil {
-		return err
+		return nil, err
 	}
 	s := &snapshot{params: params, moments: moments, buffers: buffers, average: l.averaged(), states: l.buffer, snapshotMeta: snapshotMeta{
 		Step: l.step, Updates: l.Trainer.StepCount(), Seconds: l.seconds(), StepsToTarget: l.reached,
-		Evaluation: l.last, EvalStep: l.lastStep, Nowcasts: slices.Clone(l.nowcasts), Recent: l.recent,
+		Evaluation: l.last, EvalStep: l.lastStep, Best: l.best, Nowcasts: slices.Clone(l.nowcasts), Recent: l.recent,
 	}, trial: l.trial}
 	if l.step > 0 {
 		s.Loss = &l.loss
@@ -388,11 +438,7 @@ func (l *loop) checkpoint() error {
 	if l.Nowcaster != nil && l.Safeguard {
 		s.Account, s.Cost = &l.account, &l.cost
 	}
-	if err := s.write(l.Dir); err != nil {
-		return err
-	}
-	l.saved = l.step
-	return nil
+	return s, nil
 }
 
 // batchValues are the runtime values that alias the buffers of a batch.

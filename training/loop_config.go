@@ -70,6 +70,15 @@ const (
 	MetricLoss     = "loss"     // reached from above
 )
 
+// better says whether evaluation e is better than b: by accuracy where there is
+// one, else by loss.
+func (e Evaluation) better(b Evaluation) bool {
+	if e.Accuracy != nil && b.Accuracy != nil {
+		return *e.Accuracy > *b.Accuracy
+	}
+	return e.Loss < b.Loss
+}
+
 // Reached says whether an evaluation is at or beyond the target.
 func (t *Target) Reached(e Evaluation) bool {
 	if t.Metric == MetricLoss {
@@ -112,6 +121,8 @@ type Config struct {
 
 	KeepStates      []int // steps after which the parameters are written to states/
 	CheckpointEvery int   // steps between checkpoints; default 1000
+	KeepLast        int   // checkpoints that are kept; default 2
+	KeepBest        bool  // keep a checkpoint of the best evaluation, and its weights and model
 
 	Averager Averager // nil: the parameters that are trained are tested and kept
 
@@ -142,6 +153,7 @@ func (c Config) withDefaults() (Config, error) {
 	set(&c.Accumulate, 1)
 	set(&c.EvalEvery, 100)
 	set(&c.CheckpointEvery, 1000)
+	set(&c.KeepLast, 2)
 	set(&c.Period, 1000)
 	if c.Schedule == "" {
 		c.Schedule = ScheduleConstant
@@ -182,7 +194,7 @@ func (c Config) withDefaults() (Config, error) {
 	for _, f := range []struct {
 		name  string
 		value int
-	}{{"Steps", c.Steps}, {"Batch", c.Batch}, {"Accumulate", c.Accumulate}, {"EvalEvery", c.EvalEvery}, {"CheckpointEvery", c.CheckpointEvery}, {"Period", c.Period}} {
+	}{{"Steps", c.Steps}, {"Batch", c.Batch}, {"Accumulate", c.Accumulate}, {"EvalEvery", c.EvalEvery}, {"CheckpointEvery", c.CheckpointEvery}, {"KeepLast", c.KeepLast}, {"Period", c.Period}} {
 		if f.value <= 0 {
 			bad("%s is %d, expected at least 1", f.name, f.value)
 		}
@@ -192,6 +204,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Warmup < 0 || c.EvalBatch < 0 {
 		bad("Warmup is %d and EvalBatch %d, expected at least 0", c.Warmup, c.EvalBatch)
+	}
+	if c.Test == nil && (c.KeepBest || c.StopAtTarget) {
+		bad("KeepBest and StopAtTarget need Test, data to evaluate on")
+	}
+	if c.StopAtTarget && c.Target == nil {
+		bad("StopAtTarget needs a Target")
 	}
 	if c.Resume && c.Overwrite {
 		bad("Resume and Overwrite exclude each other")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -360,7 +361,7 @@ func TestNonFiniteLoss(t *testing.T) {
 	if !errors.As(err, &diverged) || diverged.Step != 33 || diverged.Checkpoint != 30 || !strings.Contains(err.Error(), "loss is NaN") {
 		t.Fatalf("error %v, expected one about step 33 and the checkpoint of step 30", err)
 	}
-	s, err := readSnapshot(c.Dir)
+	s, err := readSnapshot(c.Dir, slog.New(slog.DiscardHandler))
 	if err != nil || s.Step != 30 || notFinite(s.params) != "" {
 		t.Errorf("checkpoint of step %d, %v", s.Step, err)
 	}
@@ -452,6 +453,56 @@ func TestStopAtTarget(t *testing.T) {
 	s := mustRun(t, c)
 	if s.StepsToTarget == nil || s.Steps != *s.StepsToTarget || s.Steps == 40 {
 		t.Errorf("summary %+v, expected the run to end at its target", s)
+	}
+}
+
+// The newest checkpoints stay, and that of the best evaluation with its weights,
+// however often the run is interrupted.
+func TestKeptCheckpoints(t *testing.T) {
+	c, _ := fakeConfig(t)
+	c.CheckpointEvery, c.KeepLast, c.KeepBest = 4, 3, true
+	c.LR, c.Schedule = 0.3, ScheduleConstant // goes up and down
+	interrupt(t, c, 10, false)
+	c.Trainer, c.Resume = newFakeTrainer(), true
+	s := mustRun(t, c)
+	var names []string
+	entries, err := os.ReadDir(filepath.Join(c.Dir, checkpointsDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	want := []string{bestFile, latestFile, "step_000032.safetensors", "step_000036.safetensors", "step_000040.safetensors"}
+	if !slices.Equal(names, want) {
+		t.Errorf("checkpoints %q, expected %q", names, want)
+	}
+	best := Best{}
+	for _, m := range mustMetrics(t, c.Dir) {
+		if m.EvalLoss == nil {
+			continue
+		}
+		if e := (Evaluation{*m.EvalLoss, m.EvalAccuracy}); best.Step == 0 || e.better(best.Evaluation) {
+			best = Best{m.Step, e}
+		}
+	}
+	if s.Best == nil || s.Best.Step != best.Step || *s.Best.Accuracy != *best.Accuracy || best.Step == 40 {
+		t.Fatalf("best %+v, expected %+v", s.Best, best)
+	}
+	b, err := decodeSnapshot(filepath.Join(c.Dir, checkpointsDir, bestFile))
+	if err != nil || b.Step != best.Step {
+		t.Fatalf("the best checkpoint is of step %d (%v), expected %d", b.Step, err, best.Step)
+	}
+	// A run that ends at that step ends with these weights.
+	short, _ := fakeConfig(t)
+	short.LR, short.Steps = c.LR, best.Step
+	mustRun(t, short)
+	final, err := os.ReadFile(filepath.Join(short.Dir, finalState))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(c.Dir, bestState)); err != nil || !bytes.Equal(got, final) {
+		t.Errorf("the best weights are not those of step %d (%v)", best.Step, err)
 	}
 }
 

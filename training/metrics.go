@@ -138,10 +138,10 @@ func ReadMetrics(path string) ([]Metric, error) {
 }
 
 // truncateMetrics drops the lines after a step, which a resumed run writes
-// again.
+// again. There need not be any.
 func truncateMetrics(path string, step int) error {
 	all, err := ReadMetrics(path)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return writeAtomic(path, func(w io.Writer) error {

@@ -27,11 +27,13 @@ const (
 	curvesFile     = "curves.svg"
 	finalState     = "final.safetensors"
 	finalModel     = "final.onnx"
+	bestState      = "best.safetensors"
+	bestModel      = "best.onnx"
 	statesDir      = "states"
 	checkpointsDir = "checkpoints"
 )
 
-var runFiles = []string{configFile, metricsFile, summaryFile, reportFile, curvesFile, finalState, finalModel, statesDir, checkpointsDir}
+var runFiles = []string{configFile, metricsFile, summaryFile, reportFile, curvesFile, finalState, finalModel, bestState, bestModel, statesDir, checkpointsDir}
 
 // ErrRunExists reports a run directory that already holds a run.
 var ErrRunExists = errors.New("already holds a run")
@@ -45,6 +47,9 @@ func openRunDir(c Config) error {
 	case c.Resume:
 		if _, err := os.Stat(filepath.Join(c.Dir, configFile)); err != nil {
 			return fmt.Errorf("run directory %s: nothing to resume: %w", c.Dir, err)
+		}
+		if err := removeUnfinished(c.Dir); err != nil {
+			return err
 		}
 	case len(found) > 0 && !c.Overwrite:
 		return fmt.Errorf("run directory %s %w (%s); resume it, overwrite it or choose another", c.Dir, ErrRunExists, strings.Join(found, ", "))
@@ -63,6 +68,20 @@ func openRunDir(c Config) error {
 		}
 	}
 	return nil
+}
+
+// removeUnfinished removes the temporary files that a killed run leaves behind.
+func removeUnfinished(dir string) error {
+	var errs []error
+	for _, sub := range []string{"", statesDir, checkpointsDir} {
+		const hex = "[0-9a-f]"
+		found, err := filepath.Glob(filepath.Join(dir, sub, ".*."+strings.Repeat(hex, 8)))
+		errs = append(errs, err)
+		for _, path := range found {
+			errs = append(errs, os.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // foundRunFiles lists what a run would replace: its files, and folders with
@@ -108,6 +127,10 @@ type runConfig struct {
 	Warmup     int            `json:"warmup"`
 	EvalEvery  int            `json:"eval_every"`
 	Target     *Target        `json:"target"`
+	Stop       bool           `json:"stop_at_target"`
+	Checkpoint int            `json:"checkpoint_every"`
+	KeepLast   int            `json:"keep_last"`
+	KeepBest   bool           `json:"keep_best"`
 	Period     int            `json:"period,omitempty"`
 	Horizons   []int          `json:"horizons,omitempty"`
 	Safeguard  bool           `json:"safeguard"`
@@ -138,7 +161,7 @@ func (c *Config) record() (*runConfig, error) {
 	r := &runConfig{
 		Schema: runSchema, Task: c.Task, Method: c.Method, Steps: c.Steps, BatchSize: c.Batch, Accumulate: c.Accumulate,
 		Shuffle: !c.NoShuffle, Seed: c.Seed, LR: c.LR, Schedule: c.Schedule, Warmup: c.Warmup, EvalEvery: c.EvalEvery,
-		Target: c.Target, Safeguard: c.Safeguard, Train: recordData(c.Train), Test: recordData(c.Test),
+		Target: c.Target, Stop: c.StopAtTarget, Checkpoint: c.CheckpointEvery, KeepLast: c.KeepLast, KeepBest: c.KeepBest, Safeguard: c.Safeguard, Train: recordData(c.Train), Test: recordData(c.Test),
 		Go: runtime.Version(), Record: c.Record,
 	}
 	if c.Nowcaster != nil {

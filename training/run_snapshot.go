@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -24,9 +25,11 @@ import (
 // average needs under "average/", the states kept for the next nowcast under "nowcast/0/", "nowcast/1/" …, what a
 // nowcast on trial can be undone with under "trial/param/" and so on, and
 // everything else as JSON in the metadata. The order of the samples follows from
-// the seed and the step alone. The file checkpoints/latest holds the name of the
-// newest snapshot and its SHA-256, and is written last. (Who writes another name
-// there, to go back to an older snapshot, may leave out the hash.)
+// the seed and the step alone. The file checkpoints/latest holds the names of the
+// snapshots that are kept, newest first, each with its SHA-256, and is written
+// last. (Who writes another name there, to go back to an older snapshot, may leave
+// out the hash.) checkpoints/best.safetensors is the snapshot of the best
+// evaluation, where the run keeps it.
 type snapshot struct {
 	params, moments, buffers *weights.Set
 	average                  *weights.Set // of the Averager
@@ -43,6 +46,7 @@ type snapshotMeta struct {
 	Loss          *float64    `json:"loss"`      // of the last step
 	Evaluation    *Evaluation `json:"eval"`      // the last one
 	EvalStep      int         `json:"eval_step"` // when that was; -1 before the first
+	Best          *Best       `json:"best,omitempty"`
 	Nowcasts      []Nowcast   `json:"nowcasts"`
 	Recent        []float64   `json:"recent,omitempty"` // losses of the latest steps, where the safeguard wants them
 	Trial         *trialMeta  `json:"trial,omitempty"`  // of the latest nowcast, where it is under way
@@ -54,7 +58,7 @@ type snapshotMeta struct {
 const (
 	snapshotKey    = "ninox.snapshot"
 	latestFile     = "latest"
-	snapshotsKept  = 2
+	bestFile       = "best.safetensors"
 	paramPrefix    = "param/"
 	momentPrefix   = "moment/"
 	bufferPrefix   = "buffer/"
@@ -64,8 +68,36 @@ const (
 	snapshotLayout = "step_%06d.safetensors"
 )
 
-// write stores the snapshot in the run directory and removes older ones.
-func (s *snapshot) write(dir string) error {
+// write stores the snapshot in the run directory, of which the newest keep stay.
+func (s *snapshot) write(dir string, keep int) error {
+	sub := filepath.Join(dir, checkpointsDir)
+	name := fmt.Sprintf(snapshotLayout, s.Step)
+	if err := s.writeFile(filepath.Join(sub, name)); err != nil {
+		return err
+	}
+	sum, err := FileHash(filepath.Join(sub, name))
+	if err != nil {
+		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
+	}
+	kept := []snapshotRef{{name, sum}}
+	older, _ := readLatest(sub) // none yet, or unreadable: then none of them can be vouched for
+	for _, r := range older {
+		if len(kept) < keep && compareSteps(r.name, name) < 0 {
+			kept = append(kept, r)
+		}
+	}
+	var lines strings.Builder
+	for _, r := range kept {
+		fmt.Fprintln(&lines, r.name, r.hash)
+	}
+	if err := writeBytes(filepath.Join(sub, latestFile), []byte(lines.String())); err != nil {
+		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
+	}
+	return pruneSnapshots(sub, kept)
+}
+
+// writeFile stores the snapshot in one file, atomically.
+func (s *snapshot) writeFile(path string) error {
 	all := &weights.Set{}
 	add := func(prefix string, set *weights.Set) {
 		for _, name := range set.Names() {
@@ -89,20 +121,39 @@ func (s *snapshot) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
 	}
-	sub := filepath.Join(dir, checkpointsDir)
-	name := fmt.Sprintf(snapshotLayout, s.Step)
-	if err := writeState(filepath.Join(sub, name), all, map[string]string{snapshotKey: string(meta)}); err != nil {
+	if err := writeState(path, all, map[string]string{snapshotKey: string(meta)}); err != nil {
 		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
 	}
-	sum, err := FileHash(filepath.Join(sub, name))
-	if err == nil {
-		err = writeBytes(filepath.Join(sub, latestFile), []byte(name+" "+sum+"\n"))
-	}
-	if err != nil {
-		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
-	}
-	return pruneSnapshots(sub, name)
+	return nil
 }
+
+// snapshotRef is a line of checkpoints/latest; the hash may be missing.
+type snapshotRef struct{ name, hash string }
+
+func readLatest(sub string) ([]snapshotRef, error) {
+	path := filepath.Join(sub, latestFile)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []snapshotRef
+	for line := range strings.Lines(string(raw)) {
+		if f := strings.Fields(line); len(f) > 0 {
+			r := snapshotRef{name: filepath.Base(f[0])}
+			if len(f) > 1 {
+				r.hash = f[1]
+			}
+			out = append(out, r)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: expected the name of a checkpoint", path)
+	}
+	return out, nil
+}
+
+// compareSteps orders names of snapshots by step, which may outgrow its six digits.
+func compareSteps(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
 
 // FileHash is the SHA-256 of a file, in hexadecimal.
 func FileHash(path string) (string, error) {
@@ -118,51 +169,73 @@ func FileHash(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// pruneSnapshots removes all but the newest snapshots, current among them.
-func pruneSnapshots(sub, current string) error {
-	old, err := filepath.Glob(filepath.Join(sub, "step_*.safetensors"))
+// pruneSnapshots removes the snapshots before the oldest one kept.
+func pruneSnapshots(sub string, kept []snapshotRef) error {
+	all, err := filepath.Glob(filepath.Join(sub, "step_*.safetensors"))
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(old, func(a, b string) int { // by step, which may outgrow its six digits
-		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
-	})
+	oldest := kept[len(kept)-1].name
 	var errs []error
-	for i, path := range old {
-		if i < len(old)-snapshotsKept && filepath.Base(path) != current {
+	for _, path := range all {
+		if compareSteps(filepath.Base(path), oldest) < 0 {
 			errs = append(errs, os.Remove(path))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// readSnapshot reads the newest snapshot of a run directory.
-func readSnapshot(dir string) (*snapshot, error) {
+// readSnapshot reads the newest snapshot of a run directory that is whole, nil
+// where the run has not come to its first. It warns where that is not the newest
+// of all.
+func readSnapshot(dir string, log *slog.Logger) (*snapshot, error) {
 	sub := filepath.Join(dir, checkpointsDir)
-	line, err := os.ReadFile(filepath.Join(sub, latestFile))
+	refs, err := readLatest(sub)
+	if errors.Is(err, os.ErrNotExist) { // killed before the first was complete
+		refs, err = unlisted(sub)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("run directory %s: no checkpoint to resume from: %w", dir, err)
 	}
-	fields := strings.Fields(string(line))
-	if len(fields) == 0 {
-		return nil, fmt.Errorf("%s: expected the name of a checkpoint", filepath.Join(sub, latestFile))
+	var errs []error
+	for _, r := range refs {
+		s, err := r.read(sub)
+		if err == nil {
+			for _, e := range errs {
+				log.Warn("resuming from an older checkpoint", "step", s.Step, "error", e)
+			}
+			return s, nil
+		}
+		errs = append(errs, fmt.Errorf("checkpoint: %w", err))
 	}
-	path := filepath.Join(sub, filepath.Base(fields[0]))
-	if len(fields) > 1 {
+	return nil, errors.Join(errs...)
+}
+
+// unlisted are the snapshots in a folder, newest first.
+func unlisted(sub string) ([]snapshotRef, error) {
+	paths, err := filepath.Glob(filepath.Join(sub, "step_*.safetensors"))
+	var out []snapshotRef
+	for _, p := range paths {
+		out = append(out, snapshotRef{name: filepath.Base(p)})
+	}
+	slices.SortFunc(out, func(a, b snapshotRef) int { return compareSteps(b.name, a.name) })
+	return out, err
+}
+
+// read reads the snapshot of a line of checkpoints/latest.
+func (r snapshotRef) read(sub string) (*snapshot, error) {
+	path := filepath.Join(sub, r.name)
+	if r.hash != "" {
 		sum, err := FileHash(path)
 		if err != nil {
-			return nil, fmt.Errorf("checkpoint: %w", err)
+			return nil, err
 		}
-		if sum != fields[1] {
-			return nil, fmt.Errorf("checkpoint %s is damaged: its SHA-256 is %s, expected %s; to go back to an older checkpoint, write its name into %s",
-				path, sum, fields[1], filepath.Join(sub, latestFile))
+		if sum != r.hash {
+			return nil, fmt.Errorf("%s is damaged: its SHA-256 is %s, expected %s; to go back to another checkpoint, write its name into %s",
+				path, sum, r.hash, filepath.Join(sub, latestFile))
 		}
 	}
-	s, err := decodeSnapshot(path)
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
-	}
-	return s, nil
+	return decodeSnapshot(path)
 }
 
 func decodeSnapshot(path string) (*snapshot, error) {

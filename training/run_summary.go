@@ -19,7 +19,8 @@ type Summary struct {
 	TargetMetric  string   `json:"target_metric,omitempty"`
 	StepsToTarget *int     `json:"steps_to_target"` // first evaluation at or beyond the target; null where it was not reached
 	Final         Final    `json:"final"`
-	WallSeconds   float64  `json:"wall_seconds"` // of training, over all parts of a resumed run
+	Best          *Best    `json:"best,omitempty"` // the best evaluation
+	WallSeconds   float64  `json:"wall_seconds"`   // of training, over all parts of a resumed run
 	// StepMilliseconds is the median duration of an optimizer step: forward,
 	// backward and update, without waiting for data, evaluations and nowcasts.
 	// It is over the latest part of a resumed run; 0 where that made no step.
@@ -27,6 +28,13 @@ type Summary struct {
 	Nowcasts         []Nowcast `json:"nowcasts"`
 
 	Safeguard *SafeguardCost `json:"safeguard,omitempty"` // where it is on
+}
+
+// Best is the evaluation with the highest accuracy, or the lowest loss where
+// there is no accuracy; the first of equal ones.
+type Best struct {
+	Step int `json:"step"`
+	Evaluation
 }
 
 // Final is where a run ended.
@@ -38,7 +46,7 @@ type Final struct {
 
 func (l *loop) summary() *Summary {
 	s := &Summary{
-		Task: l.Task, Method: l.Method, Seed: l.Seed, Steps: l.step, StepsToTarget: l.reached,
+		Task: l.Task, Method: l.Method, Seed: l.Seed, Steps: l.step, StepsToTarget: l.reached, Best: l.best,
 		Final: Final{TrainLoss: l.loss}, WallSeconds: l.seconds(), StepMilliseconds: l.durations.median(), Nowcasts: append([]Nowcast{}, l.nowcasts...),
 	}
 	if l.Nowcaster != nil && l.Safeguard {
@@ -70,19 +78,15 @@ func (l *loop) finish() (*Summary, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := writeState(l.path(finalState), state, nil); err != nil {
+	if err := errors.Join(writeState(l.path(finalState), state, nil), l.writeModel(state, finalModel)); err != nil {
 		return s, err
 	}
-	if l.Artifacts != nil && l.Artifacts.hasOutputs() {
-		m, err := l.Artifacts.Inference(state)
+	if l.KeepBest && l.best != nil {
+		best, _, err := weights.ReadSafetensors(l.path(bestState))
 		if err != nil {
-			return s, fmt.Errorf("final model: %w", err)
+			return s, fmt.Errorf("best weights: %w", err)
 		}
-		raw, err := m.Marshal()
-		if err != nil {
-			return s, fmt.Errorf("final model: %w", err)
-		}
-		if err := writeBytes(l.path(finalModel), raw); err != nil {
+		if err := l.writeModel(best, bestModel); err != nil {
 			return s, err
 		}
 	}
@@ -97,6 +101,22 @@ func (l *loop) finish() (*Summary, error) {
 		WriteReport(l.path(reportFile), []RunRecord{r}),
 		WriteCurves(l.path(curvesFile), []RunRecord{r}),
 	)
+}
+
+// writeModel writes the model with a state, where there is a model.
+func (l *loop) writeModel(state *weights.Set, file string) error {
+	if l.Artifacts == nil || !l.Artifacts.hasOutputs() {
+		return nil
+	}
+	m, err := l.Artifacts.Inference(state)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	raw, err := m.Marshal()
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return writeBytes(l.path(file), raw)
 }
 
 // closing is the last line of progress.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"os/exec"
@@ -283,7 +284,7 @@ func TestKilled(t *testing.T) {
 	}
 	deadline := time.Now().Add(time.Minute)
 	for {
-		if _, err := readSnapshot(dir); err == nil {
+		if s, err := readSnapshot(dir, slog.New(slog.DiscardHandler)); err == nil && s != nil {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -437,10 +438,11 @@ func TestDamagedCheckpoint(t *testing.T) {
 	mustRun(t, c)
 	sub := filepath.Join(c.Dir, checkpointsDir)
 	latest := filepath.Join(sub, latestFile)
-	pointer, err := os.ReadFile(latest)
+	both, err := os.ReadFile(latest)
 	if err != nil {
 		t.Fatal(err)
 	}
+	pointer, _, _ := bytes.Cut(both, []byte("\n")) // to the newest alone
 	current := filepath.Join(sub, strings.Fields(string(pointer))[0])
 	good, err := os.ReadFile(current)
 	if err != nil {
@@ -474,6 +476,25 @@ func TestDamagedCheckpoint(t *testing.T) {
 			}
 		})
 	}
+	// Where the one before is whole, the run goes on from there, and says so.
+	for name, damage := range map[string]func() error{
+		"cut short": func() error { return os.WriteFile(current, good[:len(good)/2], 0o644) },
+		"missing":   func() error { return os.Remove(current) },
+	} {
+		var log bytes.Buffer
+		r := c
+		r.Trainer, r.Resume, r.Log = newFakeTrainer(), true, slog.New(slog.NewTextHandler(&log, nil))
+		if err := errors.Join(os.WriteFile(latest, both, 0o644), damage()); err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, r)
+		if text := log.String(); !strings.Contains(text, "older checkpoint") || !strings.Contains(text, "step=15") || !strings.Contains(text, filepath.Base(current)) {
+			t.Errorf("%s: the log says %q", name, text)
+		}
+		if got, err := os.ReadFile(current); err != nil || decodedStep(t, current) != 16 {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
 	// The one before can be chosen by its name alone.
 	if err := os.WriteFile(latest, []byte("step_000015.safetensors\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -483,6 +504,15 @@ func TestDamagedCheckpoint(t *testing.T) {
 	if s := mustRun(t, r); s.Steps != 20 {
 		t.Errorf("%d steps", s.Steps)
 	}
+}
+
+func decodedStep(t *testing.T, path string) int {
+	t.Helper()
+	s, err := decodeSnapshot(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Step
 }
 
 // A full disk, or a folder that cannot be written, ends the run with an error
@@ -505,7 +535,7 @@ func TestDiskErrors(t *testing.T) {
 		if err := errors.Join(os.Remove(sub), os.Rename(sub+".moved", sub)); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := readSnapshot(c.Dir); err != nil || s.Step != 15 {
+		if s, err := readSnapshot(c.Dir, slog.New(slog.DiscardHandler)); err != nil || s.Step != 15 {
 			t.Errorf("the checkpoint before: %+v, %v", s, err)
 		}
 		f.before, c.Resume = nil, true

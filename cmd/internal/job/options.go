@@ -31,6 +31,9 @@ type Options struct {
 	EvalEvery       int
 	EvalSamples     int
 	CheckpointEvery int
+	KeepLast        int
+	KeepBest        bool
+	StopAtTarget    bool
 	Workers         int
 	Out             string
 	Resume          bool
@@ -57,6 +60,9 @@ func (o *Options) Register(c *cobra.Command) {
 	f.IntVar(&o.EvalEvery, "eval-every", 100, "steps between two tests")
 	f.IntVar(&o.EvalSamples, "eval-samples", 0, "test on this many samples, evenly spread over the test data (default: all)")
 	f.IntVar(&o.CheckpointEvery, "checkpoint-every", 1000, "steps between two checkpoints")
+	f.IntVar(&o.KeepLast, "keep-last", 2, "checkpoints that are kept")
+	f.BoolVar(&o.KeepBest, "keep-best", false, "also keep the checkpoint of the best test, and leave best.onnx and best.safetensors")
+	f.BoolVar(&o.StopAtTarget, "stop-at-target", false, "end the run at the first test that reaches the target")
 	f.IntVar(&o.Workers, "workers", 0, "parts into which a batch is split, each on one thread; 0 chooses, 1 does not split")
 	f.StringVarP(&o.Out, "out", "o", "", "run folder (default: a new one, run-NAME)")
 	f.BoolVar(&o.Resume, "resume", false, "continue the run in --out from its last checkpoint")
@@ -125,7 +131,7 @@ func (o *Options) checkNumbers(c *cobra.Command, f *app.Faults) {
 	for _, n := range []struct {
 		flag  string
 		value int
-	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"eval-samples", o.EvalSamples}, {"checkpoint-every", o.CheckpointEvery}, {"seq-len", o.Text.Length}} {
+	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"eval-samples", o.EvalSamples}, {"checkpoint-every", o.CheckpointEvery}, {"keep-last", o.KeepLast}, {"seq-len", o.Text.Length}} {
 		if n.value < 1 && c.Flags().Changed(n.flag) {
 			f.Addf("--%s %d: expected at least 1", n.flag, n.value)
 		}

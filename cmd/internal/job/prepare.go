@@ -43,8 +43,16 @@ func Prepare(ctx context.Context, a *app.App, src Source, o Options) (*Job, erro
 		return nil, err
 	}
 	var err error
-	j.Goal, err = j.goal()
-	return j, err
+	if j.Goal, err = j.goal(); err != nil {
+		return nil, err
+	}
+	switch {
+	case j.KeepBest && j.Split.Test == nil:
+		return nil, app.Usagef("--keep-best: there is no data to test on; give --eval-data")
+	case j.StopAtTarget && (j.Goal == nil || j.Split.Test == nil):
+		return nil, app.Usagef("--stop-at-target: expected a --target, and data to test on")
+	}
+	return j, nil
 }
 
 // open reads data and artifacts of the source.

@@ -68,7 +68,7 @@ func (j *Job) Run(ctx context.Context, engine *ort.Engine, o RunOptions) (*train
 		Train: j.Split.Train, Test: j.Split.Test,
 		Steps: j.Steps, Batch: j.Batch, Accumulate: j.Accumulate, NoShuffle: j.NoShuffle, Seed: j.app.Seed,
 		LR: j.LR, Schedule: j.Schedule, Warmup: j.Warmup,
-		EvalEvery: j.EvalEvery, Target: j.Goal, KeepStates: j.KeepStates, CheckpointEvery: j.CheckpointEvery,
+		EvalEvery: j.EvalEvery, Target: j.Goal, KeepStates: j.KeepStates, CheckpointEvery: j.CheckpointEvery, KeepLast: j.KeepLast, KeepBest: j.KeepBest, StopAtTarget: j.StopAtTarget,
 		Nowcaster: o.Nowcaster, Period: o.Period, Horizons: o.Horizons, Safeguard: o.Safeguard,
 		Progress: j.app.Progress(), Label: o.Label, Log: log,
 	})

@@ -28,6 +28,7 @@ const (
 //	blocked.onnx  the same with a node "wall" behind the ReLU that no gradient passes
 //	unknown.onnx  two operators that no one knows
 //	old.onnx      mlp.onnx in opset 9, with Clip in place of ReLU
+//	dropout.onnx  mlp.onnx with Dropout in place of ReLU
 //	fused.onnx    mlp.onnx with com.microsoft's Gelu in place of ReLU
 //	train.npz     x [96,4], labels [96]: the class is the largest of the first three features
 //	wrong.npz     x has 5 features
@@ -40,6 +41,7 @@ func Fixtures(dir string) error {
 		"unknown.onnx": unknown,
 		"old.onnx":     old,
 		"fused.onnx":   fused,
+		"dropout.onnx": func() (*onnxgraph.Model, error) { return replaced(onnxgraph.Node{OpType: "Dropout"}) },
 	} {
 		model, err := m()
 		if err != nil {

@@ -44,6 +44,9 @@ func TestFlags(t *testing.T) {
 		"eval-every":       {"10", func(o options) any { return o.EvalEvery }, 10},
 		"eval-samples":     {"12", func(o options) any { return o.EvalSamples }, 12},
 		"checkpoint-every": {"11", func(o options) any { return o.CheckpointEvery }, 11},
+		"keep-last":        {"5", func(o options) any { return o.KeepLast }, 5},
+		"keep-best":        {"true", func(o options) any { return o.KeepBest }, true},
+		"stop-at-target":   {"true", func(o options) any { return o.StopAtTarget }, true},
 		"workers":          {"2", func(o options) any { return o.Workers }, 2},
 		"out":              {"r", func(o options) any { return o.Out }, "r"},
 		"resume":           {"true", func(o options) any { return o.Resume }, true},
@@ -103,7 +106,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}
 	_, err := parse(t, "net.onnx", "--loss", "huber", "--optimizer", "adagrad", "--batch-size", "0", "--accumulate", "-1", "--lr", "-1", "--schedule", "step",
 		"--warmup", "-2", "--target", "good", "--resume", "--overwrite", "--weight-decay", "-1", "--clip-norm", "NaN", "--momentum", "0.9",
-		"--freeze", "[", "--keep-states", "0", "--eval-data", "imagenet", "--workers", "-1", "--eval-every", "0", "--checkpoint-every", "0")
+		"--freeze", "[", "--keep-states", "0", "--eval-data", "imagenet", "--workers", "-1", "--eval-every", "0", "--checkpoint-every", "0", "--keep-last", "0")
 	if app.ExitCode(err) != app.ExitUsage {
 		t.Fatalf("error %v, expected one of usage", err)
 	}
@@ -111,7 +114,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		`--loss "huber": expected one of cross-entropy, mse`, `--optimizer "adagrad": expected one of adamw, adam, sgd, lion, muon`, "--batch-size 0", "--accumulate -1",
 		"--lr -1", `--schedule "step": expected one of constant, cosine, linear, wsd`, "--warmup -2", `--target "good"`, "exclude each other",
 		"--resume needs --out", "--weight-decay -1", "--clip-norm NaN", "--momentum: an option of --optimizer sgd, muon", `"["`, "--keep-states 0", "--steps is missing",
-		"--data is missing", `--eval-data: data "imagenet"`, "--workers -1", "--eval-every 0", "--checkpoint-every 0", "train --help",
+		"--data is missing", `--eval-data: data "imagenet"`, "--workers -1", "--eval-every 0", "--checkpoint-every 0", "--keep-last 0", "train --help",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
