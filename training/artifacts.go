@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ninox/onnxgraph"
+	"ninox/onnxgraph/finetune"
 	"ninox/onnxgraph/weights"
 )
 
@@ -162,7 +163,7 @@ func (a *Artifacts) Inference(state *weights.Set) (*onnxgraph.Model, error) {
 	g.Inputs = keepValues(g.Inputs, func(name string) bool { return !given[name] && (name != a.Labels || read[name]) })
 	m.Metadata = nil
 	for _, kv := range a.Eval.Metadata {
-		if !strings.HasPrefix(kv.Key, "ninox.") {
+		if !strings.HasPrefix(kv.Key, "ninox.") || kv.Key == finetune.MetaKey {
 			m.Metadata = append(m.Metadata, kv)
 		}
 	}

@@ -35,6 +35,12 @@ type ArtifactOptions struct {
 	// Train, every float initializer with a gradient is trained, except those that
 	// ConstantsOf tells; Freeze takes parameters out.
 	Train, Freeze []string
+	// TrainAlso names parameters to train beside those that match Train. Where it
+	// is set, no others are trained.
+	TrainAlso []string
+	// FreezeStatistics lets batch normalization use its running statistics, as in
+	// evaluation, and keeps them.
+	FreezeStatistics bool
 	// NoDecay are globs over parameters without weight decay, besides those that
 	// DecayMatricesOnly leaves out: all with fewer than two axes longer than 1, as
 	// biases and normalisation weights are.
@@ -158,7 +164,10 @@ func (b *builder) build(m *onnxgraph.Model) error {
 		return err
 	}
 	training := copyModel(eval)
-	buffers := trainingMode(training)
+	if b.opts.FreezeStatistics {
+		evalMode(training)
+	}
+	buffers := trainingMode(training, b.opts.FreezeStatistics)
 	evalMode(eval)
 	g.Outputs = append([]*onnxgraph.Value{{Name: b.art.LossName, Type: onnxgraph.TensorOf(onnxgraph.Float, onnxgraph.Shape{})}}, g.Outputs...)
 
@@ -278,6 +287,7 @@ func (b *builder) chooseOutput(g *onnxgraph.Graph, facts *infer.Result) error {
 // ConstantsOf tells.
 func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, target string, buffers map[string]string) (trainable, frozen []string, res *autodiff.Result, err error) {
 	// Some exporters write parameters as Constant nodes, and then all of them.
+	chosen := len(b.opts.Train) > 0 || len(b.opts.TrainAlso) > 0
 	lifted := !slices.Contains(slices.Collect(maps.Values(b.given)), true)
 	for _, t := range m.Graph.Initializers {
 		switch {
@@ -285,11 +295,11 @@ func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, target 
 		case t.DType != onnxgraph.Float:
 		case buffers[t.Name] != "":
 			frozen = append(frozen, t.Name)
-		case matches(b.opts.Freeze, t.Name), len(b.opts.Train) > 0 && !matches(b.opts.Train, t.Name):
+		case matches(b.opts.Freeze, t.Name), chosen && !matches(b.opts.Train, t.Name) && !slices.Contains(b.opts.TrainAlso, t.Name):
 			if len(t.Dims) > 0 {
 				frozen = append(frozen, t.Name)
 			}
-		case len(b.opts.Train) > 0 || len(t.Dims) > 0 && (b.given[t.Name] || lifted):
+		case chosen || len(t.Dims) > 0 && (b.given[t.Name] || lifted):
 			trainable = append(trainable, t.Name)
 		}
 	}
@@ -309,7 +319,7 @@ func (b *builder) differentiate(m *onnxgraph.Model, facts *infer.Result, target 
 		if len(res.Zero) == 0 {
 			return trainable, frozen, res, nil
 		}
-		if len(b.opts.Train) > 0 {
+		if chosen {
 			return nil, nil, nil, fmt.Errorf("the loss does not depend on %s", strings.Join(res.Zero, ", "))
 		}
 		trainable = slices.DeleteFunc(trainable, func(n string) bool { return slices.Contains(res.Zero, n) })

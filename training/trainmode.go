@@ -7,10 +7,10 @@ import (
 )
 
 // trainingMode switches the operators that behave differently in training:
-// Dropout drops, BatchNormalization uses the statistics of the batch. It
-// returns the running statistics that the model now updates, each with the
+// Dropout drops, BatchNormalization uses the statistics of the batch unless
+// they are to be kept. It returns the running statistics that the model now updates, each with the
 // name of its new value.
-func trainingMode(m *onnxgraph.Model) map[string]string {
+func trainingMode(m *onnxgraph.Model, keepStatistics bool) map[string]string {
 	buffers := map[string]string{}
 	w := newGrower(m.Graph, "training/")
 	inits := map[string]bool{}
@@ -31,7 +31,7 @@ func trainingMode(m *onnxgraph.Model) map[string]string {
 			c.Inputs = []string{n.Input(0), n.Input(1), on}
 		case "BatchNormalization":
 			mean, variance := n.Input(3), n.Input(4)
-			if !inits[mean] || !inits[variance] || buffers[mean] != "" || buffers[variance] != "" {
+			if keepStatistics || !inits[mean] || !inits[variance] || buffers[mean] != "" || buffers[variance] != "" {
 				continue // statistics that are computed or shared stay as the model gives them
 			}
 			raiseOpset(m)

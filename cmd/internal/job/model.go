@@ -26,6 +26,7 @@ type ModelOptions struct {
 	ClipNorm    float64
 	Train       []string
 	Freeze      []string
+	FineTuning
 	LossTuning
 	OptimizerTuning
 
@@ -33,7 +34,7 @@ type ModelOptions struct {
 }
 
 // modelFlags are the names of the flags of ModelOptions.
-var modelFlags = slices.Concat([]string{"loss", "loss-output", "optimizer", "weight-decay", "momentum", "clip-norm", "train", "freeze"}, lossFlags, optimizerFlags)
+var modelFlags = slices.Concat([]string{"loss", "loss-output", "optimizer", "weight-decay", "momentum", "clip-norm", "train", "freeze"}, fineTuningFlags, lossFlags, optimizerFlags)
 
 // Register adds the flags to a command.
 func (o *ModelOptions) Register(c *cobra.Command) {
@@ -48,6 +49,7 @@ func (o *ModelOptions) Register(c *cobra.Command) {
 	f.StringSliceVar(&o.Freeze, "freeze", nil, "do not train the parameters that match these globs")
 	app.Choices(c, "loss", training.Losses())
 	app.Choices(c, "optimizer", training.Optimizers())
+	o.FineTuning.register(c)
 	o.LossTuning.register(c)
 	o.OptimizerTuning.register(c)
 }
@@ -58,6 +60,7 @@ func (o *ModelOptions) Check(f *app.Faults) {
 		f.OneOf("loss", o.Loss, append(training.Losses(), training.OutputLoss+"NAME"))
 	}
 	f.OneOf("optimizer", o.Optimizer, training.Optimizers())
+	o.FineTuning.check(f)
 	o.LossTuning.check(o.Loss, f)
 	o.OptimizerTuning.check(o, f)
 	for _, glob := range slices.Concat(o.Train, o.Freeze, o.NoDecay, o.NoMuon) {
@@ -68,15 +71,20 @@ func (o *ModelOptions) Check(f *app.Faults) {
 }
 
 // Artifacts derives training artifacts from a forward model; lr is saved in
-// them, 0 means the default.
-func (o *ModelOptions) Artifacts(m *onnxgraph.Model, lr float64) (*training.Artifacts, error) {
+// them, 0 means the default. Adapters and a new head start as seed says.
+func (o *ModelOptions) Artifacts(m *onnxgraph.Model, lr float64, seed uint64) (*training.Artifacts, error) {
 	scale, err := o.lossScale()
 	if err != nil {
 		return nil, fmt.Errorf("--loss-scale %q: %w", o.LossScale, err)
 	}
+	m, also, err := o.apply(m, o.Output, seed)
+	if err != nil {
+		return nil, err
+	}
 	return training.BuildArtifacts(m, ops.Registry(), training.ArtifactOptions{
-		Loss: o.Loss, LossOptions: o.LossTuning.options(), Output: o.Output, LearningRate: lr, Train: o.Train, Freeze: o.Freeze,
-		NoDecay: o.NoDecay, DecayMatricesOnly: o.DecayMatricesOnly, NoMuon: o.NoMuon,
+		Loss: o.Loss, LossOptions: o.LossTuning.options(), Output: o.Output, LearningRate: lr, Train: o.Train, Freeze: o.Freeze, TrainAlso: also,
+		FreezeStatistics: o.FreezeStatistics || o.LoRA != "",
+		NoDecay:          o.NoDecay, DecayMatricesOnly: o.DecayMatricesOnly, NoMuon: o.NoMuon,
 		Precision: o.Precision, LossScale: scale,
 		Optimizer: training.Optimizer{
 			Kind: o.Optimizer, WeightDecay: o.WeightDecay, Momentum: o.Momentum, ClipNorm: o.ClipNorm,
@@ -100,14 +108,14 @@ func (o *ModelOptions) ArtifactsOf(a *app.App, file string, lr float64) (*traini
 	if err != nil {
 		return nil, err
 	}
-	art, err := o.Artifacts(m, lr)
+	art, err := o.Artifacts(m, lr, a.Seed)
 	if err == nil {
 		return art, nil
 	}
 	// Some gradients need operators of a later opset than most do.
 	if from := m.OpsetVersion(""); from < rewrite.Trainable {
 		if newer, _, failed := rewrite.Convert(m, ops.Registry(), rewrite.Trainable); failed == nil {
-			if art, failed = o.Artifacts(newer, lr); failed == nil {
+			if art, failed = o.Artifacts(newer, lr, a.Seed); failed == nil {
 				a.Notef("%s: converted from opset %d to %d, which its gradients need", file, from, rewrite.Trainable)
 				return art, nil
 			}

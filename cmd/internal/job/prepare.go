@@ -92,7 +92,7 @@ func (j *Job) openTask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.Artifacts, err = j.ModelOptions.Artifacts(m, j.LR)
+	j.Artifacts, err = j.ModelOptions.Artifacts(m, j.LR, j.app.Seed)
 	return err
 }
 

@@ -40,6 +40,10 @@ func TestModelFlags(t *testing.T) {
 		"clip-norm":           {"--clip-norm 2.5", func(o ModelOptions) any { return o.ClipNorm }, 2.5},
 		"train":               {"--train a.*,b.*", func(o ModelOptions) any { return o.Train }, []string{"a.*", "b.*"}},
 		"freeze":              {"--freeze c", func(o ModelOptions) any { return o.Freeze }, []string{"c"}},
+		"lora":                {"--lora 8:16", func(o ModelOptions) any { return o.LoRA }, "8:16"},
+		"lora-target":         {"--lora 8 --lora-target c_attn,fc*", func(o ModelOptions) any { return o.LoRATargets }, []string{"c_attn", "fc*"}},
+		"new-head":            {"--new-head 10", func(o ModelOptions) any { return o.NewHead }, 10},
+		"freeze-statistics":   {"--freeze-statistics", func(o ModelOptions) any { return o.FreezeStatistics }, true},
 		"reduction":           {"--reduction sum", func(o ModelOptions) any { return o.Reduction }, "sum"},
 		"ignore-index":        {"--ignore-index -100", func(o ModelOptions) any { return o.IgnoreIndex }, &ignore},
 		"class-weights":       {"--class-weights 1,0.5", func(o ModelOptions) any { return o.ClassWeights }, []float32{1, 0.5}},
@@ -148,6 +152,12 @@ func TestModelFlagFaults(t *testing.T) {
 		"--no-muon head":                             "--no-muon: an option of --optimizer muon",
 		"--dampening 0.5 --optimizer muon":           "--dampening: an option of --optimizer sgd",
 		"--nesterov --momentum 0.5 --optimizer muon": "--nesterov: an option of --optimizer sgd",
+		"--lora 0":                                   `--lora "0": expected RANK or RANK:ALPHA`,
+		"--lora 8:0":                                 `--lora "8:0": expected RANK or RANK:ALPHA`,
+		"--lora x":                                   `--lora "x": expected`,
+		"--lora-target a":                            "--lora-target goes with --lora RANK",
+		"--lora 2 --lora-target [":                   `--lora-target "["`,
+		"--new-head -1":                              "--new-head -1: expected at least 1 class",
 		"--no-decay [a":                              `"[a"`,
 	} {
 		if _, err := parseModel(t, strings.Fields(args)...); app.ExitCode(err) != app.ExitUsage || !strings.Contains(err.Error(), want) {

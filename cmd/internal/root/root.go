@@ -20,6 +20,7 @@ import (
 	"ninox/cmd/internal/convert"
 	"ninox/cmd/internal/data"
 	"ninox/cmd/internal/graph"
+	"ninox/cmd/internal/lora"
 	"ninox/cmd/internal/meta"
 	"ninox/cmd/internal/nino"
 	"ninox/cmd/internal/runtime"
@@ -79,7 +80,7 @@ fails, 130 interrupted with a valid checkpoint written.`,
 		return app.Usagef("%w (see '%s --help')", err, c.CommandPath())
 	})
 	cmd.AddCommand(
-		accelerate.NewCommand(a), artifacts.NewCommand(a), bench.NewCommand(a), check.NewCommand(a), convert.NewCommand(a), data.NewCommand(a), graph.NewCommand(a),
+		accelerate.NewCommand(a), artifacts.NewCommand(a), bench.NewCommand(a), check.NewCommand(a), convert.NewCommand(a), data.NewCommand(a), graph.NewCommand(a), lora.NewCommand(a),
 		meta.NewCommand(a), nino.NewCommand(a), runtime.NewCommand(a), text.NewCommand(a), train.NewCommand(a), trainable.NewCommand(a), version.NewCommand(a), weights.NewCommand(a),
 	)
 	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.Check(c) }

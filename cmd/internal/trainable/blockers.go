@@ -21,7 +21,7 @@ func build(m *onnxgraph.Model, std *onnxgraph.Graph, o job.ModelOptions) (*train
 	o.Loss = cmp.Or(o.Loss, training.MSE)
 	blockers := map[string][]autodiff.Blocker{}
 	for {
-		art, err := o.Artifacts(m, 0)
+		art, err := o.Artifacts(m, 0, 0)
 		if errors.Is(err, training.ErrNothingToTrain) {
 			return nil, blockers, nil
 		}
