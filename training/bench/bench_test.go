@@ -114,7 +114,7 @@ func TestCoverage(t *testing.T) {
 	for _, k := range []struct {
 		seeds, trials int
 		low, high     float64
-	}{{3, 2000, 0.72, 0.84}, {5, 200, 0.88, 0.99}, {15, 80, 0.91, 1}} {
+	}{{3, 2000, 0.72, 0.84}, {5, 120, 0.88, 0.99}, {15, 40, 0.9, 1}} {
 		if got := coverage(k.seeds, k.trials); got < k.low || got > k.high {
 			t.Errorf("%d seeds: the interval holds the truth in %.3f of all cases, expected %v to %v", k.seeds, got, k.low, k.high)
 		} else {
