@@ -13,6 +13,7 @@ import (
 
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/apptest"
+	"ninox/cmd/internal/method"
 	"ninox/training"
 	"ninox/training/bench"
 )
@@ -179,6 +180,10 @@ func TestSuites(t *testing.T) {
 	}
 	if len(p.Tasks) != 2 || p.Methods[1].Name != "linefit" {
 		t.Errorf("tasks %+v, methods %+v", p.Tasks, p.Methods)
+	}
+	p, err = settle(t, "--tasks", "fm-16", "--data", "embedded", "--methods", "all")
+	if err != nil || len(p.Methods)+len(p.LeftOut) != len(method.Names()) || !strings.HasPrefix(strings.Join(p.LeftOut, "; "), "wnn: no weights") {
+		t.Errorf("all methods: %+v, %v", p, err)
 	}
 	text := filepath.Join(os.Getenv("NINOX_DATA"), "text")
 	if err := os.Mkdir(text, 0o755); err != nil {

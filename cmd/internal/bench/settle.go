@@ -54,12 +54,18 @@ func (o *options) settle(ctx context.Context, a *app.App) (*bench.Protocol, erro
 	return p, nil
 }
 
+// allMethods stands for all methods whose weights are there.
+const allMethods = "all"
+
 // settleMethods fills in the methods, the base first.
 func (o *options) settleMethods(p *bench.Protocol) error {
 	specs, weights := o.Methods, newChoices(o.Weights)
 	optional := len(specs) == 0
 	if optional {
 		specs = suites()[o.Suite].methods
+	}
+	if slices.Equal(specs, []string{allMethods}) {
+		specs, optional = method.Names(), true
 	}
 	var errs []error
 	if !slices.Contains(specs, bench.BaseMethod) {
