@@ -297,7 +297,7 @@ func meanRow(values []float32, width int) []float32 {
 
 // mostEdges is the largest graph whose nodes are embedded: the network keeps
 // some kilobytes for each edge.
-const mostEdges = 300_000
+const mostEdges = 100_000
 
 func (s *Subject) edges() int {
 	n := s.Graph.Nodes
