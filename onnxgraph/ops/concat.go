@@ -56,11 +56,29 @@ func inferConcat(c *op.InferCtx) error {
 	return nil
 }
 
+// concatFloats joins constants such as the scales of a Resize; parameters are
+// none.
+func concatFloats(c *op.InferCtx) ([]float64, bool) {
+	var out []float64
+	for _, in := range c.In {
+		v, ok := floatsOf(in)
+		if !ok || in.Param {
+			return nil, false
+		}
+		out = append(out, v...)
+	}
+	return out, true
+}
+
 // concatElems joins known elements; pieces of known length but unknown
 // elements stay unknown in their places.
 func concatElems(c *op.InferCtx) {
 	if ints, ok := concatInts(c); ok {
 		setInts(c, 0, ints)
+		return
+	}
+	if floats, ok := concatFloats(c); ok {
+		setFloats(c, 0, floats)
 		return
 	}
 	var out []onnxgraph.Dim

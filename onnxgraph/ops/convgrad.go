@@ -17,7 +17,7 @@ func (k calc) convWeightGrad(x, dy string, win window, group int64) string {
 		switch {
 		case !channels.IsKnown() || channels.Value >= leastChannelsLast:
 			return k.weightGradChannelsLast(x, dy, win)
-		case win.dense() && win.taps() <= mostSlices:
+		case win.dense() && win.taps() >= 1 && win.taps() <= mostSlices:
 			return k.weightGradOfSlices(x, dy, win)
 		}
 	}
@@ -101,7 +101,8 @@ func (w window) dense() bool {
 	return !slices.ContainsFunc(w.strides, func(s int64) bool { return s != 1 })
 }
 
-// taps is the number of places of the kernel.
+// taps is the number of places of the kernel, meaningless for sizes that no
+// memory holds.
 func (w window) taps() int {
 	t := int64(1)
 	for _, d := range w.kernel {

@@ -186,6 +186,12 @@ func TestChains(t *testing.T) {
 			p := b.OpN("Split", []string{b.Op("Shape", []string{x}), vec(b, 1, 2)}, 2, i("axis", 0))
 			return b.Op("ConstantOfShape", []string{join(b, p[1], p[0])})
 		}, "[seq,12,batch]"},
+		{"scales of two constants", func(b *onnxgraph.Builder, x string) string {
+			part := func(v ...float32) string {
+				return b.Op("Constant", nil, onnxgraph.TensorAttr("value", onnxgraph.Floats("", []int64{int64(len(v))}, v)))
+			}
+			return b.Op("Resize", []string{x, "", join(b, part(1), part(2, 0.5))})
+		}, "[batch,2*seq,6]"},
 		{"convolution", func(b *onnxgraph.Builder, x string) string {
 			w := b.Init(onnxgraph.Floats("w", []int64{5, 1, 3, 3}, make([]float32, 45)))
 			return b.Op("Conv", []string{b.Op("Unsqueeze", []string{x, vec(b, 1)}), w}, is("strides", 1, 2), is("pads", 0, 1, 0, 1))

@@ -2,6 +2,9 @@ package ops
 
 import "ninox/onnxgraph"
 
+// maxSamples caps the cells, samples and taps that become constants.
+const maxSamples = 1 << 12
+
 // lowerRoiAlign: bilinear weights are a product of weights along rows and
 // columns, and so is their mean over the samples of a cell. Each region is
 // thus a product of three matrices, rows·image·columnsᵀ, through which gradients
@@ -11,14 +14,18 @@ func lowerRoiAlign(k lowCalc) error {
 	if mode := n.Str("mode", "avg"); mode != "avg" {
 		return k.Errorf("mode %q, expected avg", mode)
 	}
-	x := k.Fact(k.I(0)).Shape()
-	if len(x) != 4 {
-		return k.Errorf("the rank of the images is not known")
+	if x, rois := k.Fact(k.I(0)), k.Fact(k.I(1)); x.Rank() != 4 || rois.Rank() != 2 {
+		return k.Errorf("images of shape %s and regions of shape %s, expected ranks 4 and 2", x.Shape(), rois.Shape())
+	}
+	for _, attr := range []string{"output_height", "output_width", "sampling_ratio"} {
+		if v := n.Int(attr, 1); v > maxSamples || v < 1 && attr != "sampling_ratio" {
+			return k.Errorf("attribute %q: %d, expected 1 to %d", attr, v, maxSamples)
+		}
 	}
 	images := k.Emit("Gather", []string{k.I(0), k.I(2)}, onnxgraph.IntAttr("axis", 0)) // [R,C,H,W]
 	rows := k.unsqueeze(k.alignWeights(1, n.Int("output_height", 1), 2), 1)
 	columns := k.unsqueeze(k.alignWeights(0, n.Int("output_width", 1), 3), 1)
-	k.SetO(0, k.two("MatMul", k.two("MatMul", rows, images), k.swapLast(columns)))
+	k.SetO(0, k.two("MatMul", k.two("MatMul", rows, images), k.transpose(columns, 0, 1, 3, 2)))
 	return nil
 }
 
@@ -81,8 +88,11 @@ func lowerDeformConv(k lowCalc) error {
 		return k.Errorf("numbers of channels and the extents of the kernel must be known")
 	}
 	og, g, taps := n.Int("offset_group", 1), n.Int("group", 1), int64(win.taps())
+	if offset := k.Fact(k.I(2)); offset.Rank() != 4 || taps < 1 || taps > maxSamples {
+		return k.Errorf("offsets of shape %s for %d taps, expected rank 4 and 1 to %d taps", offset.Shape(), taps, maxSamples)
+	}
 	c, m := x[1].Value, w[0].Value
-	if c%og != 0 || m%g != 0 {
+	if og < 1 || g < 1 || c%og != 0 || c%g != 0 || m%g != 0 {
 		return k.Errorf("%d channels in %d groups of offsets, %d kernels in %d groups: they do not divide", c, og, m, g)
 	}
 	from := func(v string, axis int) []string { return []string{k.dimOf(v, axis), k.dimOf(v, axis+1)} }

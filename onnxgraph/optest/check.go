@@ -37,7 +37,7 @@ func Check(t *testing.T, engine *ort.Engine, reg *op.Registry, row Row) {
 	if err := c.flow(); err != nil {
 		t.Errorf("axis flow (seed %d): %v", c.seed, err)
 	}
-	if row.opset() >= leastGradOpset && (def.Grad.Rule() != nil || def.Grad.Refusal() == op.FromLowering.Refusal()) {
+	if row.opset() >= leastGradOpset && slices.ContainsFunc(row.In, Arg.varied) && (def.Grad.Rule() != nil || def.Grad.Refusal() == op.FromLowering.Refusal()) {
 		if err := c.gradient(); err != nil {
 			t.Errorf("gradient (seed %d): %v", c.seed, err)
 		}
@@ -370,7 +370,7 @@ func (c *checker) backward(d onnxgraph.DType) (*onnxgraph.Model, map[int]string,
 	}
 	var wrt []string
 	for i, a := range c.row.In {
-		if a.draw != nil && !a.frozen {
+		if a.varied() {
 			wrt = append(wrt, argName(i))
 		}
 	}

@@ -63,6 +63,9 @@ type Arg struct {
 	frozen bool                       // a float input whose gradient is not asked for
 }
 
+// varied says whether the gradient of the input is asked for.
+func (a Arg) varied() bool { return a.draw != nil && !a.frozen }
+
 // Normal is a float input from the standard normal distribution.
 func Normal(dims ...int64) Arg {
 	return Arg{dims: dims, draw: func(r *rand.Rand) float64 { return r.NormFloat64() }}
