@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"nino/analysis":                  {"neuralgraph", "onnxgraph/weights"},
 	"nino/meta":                      {"nino", "neuralgraph", "onnxgraph/...", "runtime", "training", "training/data", "models"},
 	"models":                         {"onnxgraph", "onnxgraph/weights", "training/data"},
+	"bench/...":                      {"models", "neuralgraph/graphtest", "onnxgraph", "onnxgraph/weights"},
 	"cmd/ninox":                      {"cmd/internal/..."},
 	"cmd/internal/...":               {"..."},
 	"internal/testenv":               {},

@@ -7,16 +7,24 @@ import (
 )
 
 // Sizes that Memory counts with, in bytes, as measured: the library and its
-// sessions, and what a run of a tile takes for each worker.
+// sessions, what a run of a tile takes for each worker, and room for what the
+// garbage collector has not freed yet.
 const (
-	memoryBase   = 220 << 20
-	memoryWorker = 24 << 20
+	memoryLibrary = 64 << 20
+	memoryWorker  = 16 << 20
+	memoryGarbage = 96 << 20
 )
 
 // Memory is the bytes that Predict takes at most, what the process has for other
 // things included and mapped files not.
 func (n *Nowcaster) Memory() int64 {
-	total := int64(memoryBase + n.workers*memoryWorker)
+	return n.Heap() + memoryLibrary + int64(n.workers)*memoryWorker
+}
+
+// Heap is the part of Memory that Go's garbage collector can keep: a limit to
+// give to debug.SetMemoryLimit.
+func (n *Nowcaster) Heap() int64 {
+	total := int64(memoryGarbage)
 	if t, ok := n.form.(*tilesForm); ok {
 		total += t.kept()
 		if !t.spills() {
@@ -47,7 +55,7 @@ func (f *tilesForm) nodeBytes() int64 {
 // spills says whether the arrays of node values go to a file, because they
 // would not fit.
 func (f *tilesForm) spills() bool {
-	fixed := int64(memoryBase+f.workers*memoryWorker) + f.kept()
+	fixed := memoryGarbage + memoryLibrary + int64(f.workers)*memoryWorker + f.kept()
 	return f.limit > 0 && fixed+f.nodeBytes() > f.limit
 }
 

@@ -117,7 +117,7 @@ func (o *stepOptions) stream(ctx context.Context, a *app.App, g *neuralgraph.Gra
 	a.Notef("neural graph: %d nodes, %d edges; %s of memory beside cached files", s.Nodes, s.Edges, humanize.Bytes(uint64(s.Expected)))
 	// What making the graph took must not stand in for what the step takes.
 	debug.FreeOSMemory()
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(s.Expected))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(n.Heap()))
 	s.Prepared = time.Since(start).Seconds()
 	meta, err := r.metadata(newest.Meta)
 	if err != nil {
