@@ -1,6 +1,7 @@
 package nino
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,7 +21,7 @@ type trajectory struct {
 // newTrajectory checks that the states have all parameters of the plan, in
 // equal shapes, and computes the scales. The prediction goes to the arrays of
 // into. Every fault is reported.
-func newTrajectory(p *plan, method Scaling, states []Arrays, into Arrays, workers int) (*trajectory, error) {
+func newTrajectory(ctx context.Context, p *plan, method Scaling, states []Arrays, into Arrays, workers int) (*trajectory, error) {
 	tr := &trajectory{context: len(states)}
 	var errs []error
 	for n, name := range p.parameters {
@@ -39,6 +40,9 @@ func newTrajectory(p *plan, method Scaling, states []Arrays, into Arrays, worker
 		return nil, err
 	}
 	for _, past := range tr.states {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		tr.scales = append(tr.scales, newScaler(method, past, workers))
 	}
 	return tr, nil

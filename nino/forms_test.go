@@ -69,7 +69,7 @@ func mixedGraph() (*neuralgraph.NiNo, map[string][]int64) {
 
 // testTrajectory is a trajectory in memory.
 func testTrajectory(p *plan, method Scaling, states []*weights.Set) (*trajectory, error) {
-	return newTrajectory(p, method, arraysOf(states), states[0].Clone(), 2)
+	return newTrajectory(context.Background(), p, method, arraysOf(states), states[0].Clone(), 2)
 }
 
 // resultsOf are the predictions of a trajectory, by parameter.

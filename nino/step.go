@@ -135,7 +135,10 @@ func (n *Nowcaster) Predict(ctx context.Context, states []Arrays, k int, into Ar
 		return fmt.Errorf("nino: horizon %d, the network predicts 1 to %d", k, n.config.Horizons)
 	}
 	start := time.Now()
-	tr, err := newTrajectory(n.plan, n.config.Scaling, states, into, n.workers)
+	tr, err := newTrajectory(ctx, n.plan, n.config.Scaling, states, into, n.workers)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("nino: states do not fit the model:\n%w", err)
 	}

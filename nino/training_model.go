@@ -1,6 +1,7 @@
 package nino
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -343,7 +344,7 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 	if len(states) != c.Context || len(future) > c.Horizons {
 		return nil, fmt.Errorf("example: %d states and %d to come, expected %d and at most %d", len(states), len(future), c.Context, c.Horizons)
 	}
-	tr, err := newTrajectory(x.plan, c.Scaling, arraysOf(states), states[0], 1)
+	tr, err := newTrajectory(context.Background(), x.plan, c.Scaling, arraysOf(states), states[0], 1)
 	if err != nil {
 		return nil, fmt.Errorf("example: %w", err)
 	}
