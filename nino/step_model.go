@@ -37,10 +37,9 @@ func (e emitter) wholeStep(w *Weights, o ExportOptions) error {
 	k := e.Input(inHorizon, onnxgraph.Int64, onnxgraph.Shape{})
 	row := e.horizon(k, w.Horizons)
 	t := &tiling{side: 1}
-	switch {
-	case o.Form == FormTiles:
+	if o.Form == FormTiles {
 		t = newTiling(p, bestSide(p))
-	default:
+	} else {
 		for edge := range p.edges {
 			t.list = append(t.list, edge)
 		}
@@ -51,23 +50,23 @@ func (e emitter) wholeStep(w *Weights, o ExportOptions) error {
 	values := s.scaled()
 	var preds []string
 	features := s.features(values, t.list, []int64{int64(len(t.list))})
-	list := listInputs{features: features, types: s.listTypes(t.list), index: s.listIndex(t.list)}
-	columns, count := e.axes(int64(p.widest*w.Context)), e.axes(int64(p.widest))
+	list := listInputs{features: features, types: s.listTypes(t.list)}
+	count := e.axes(int64(p.widest))
+	if w.Variant == VariantMLP {
+		s.results([]string{e.mlpPred(w, list, count, row)}, t)
+		return nil
+	}
+	list.index = s.listIndex(t.list)
+	columns := e.axes(int64(p.widest * w.Context))
+	x, err := s.placed(o)
+	if err != nil {
+		return err
+	}
 	switch {
-	case w.Variant == VariantMLP:
-		preds = []string{e.mlpPred(w, list, count, row)}
 	case o.Form == FormTiles && len(t.kinds) > 0:
-		x, err := s.placed(o)
-		if err != nil {
-			return err
-		}
 		tiles, rest := e.tiles(w.network(), s.tileInputs(values, t), list, x, columns, count, row)
 		preds = []string{tiles, rest}
 	default:
-		x, err := s.placed(o)
-		if err != nil {
-			return err
-		}
 		preds = []string{e.messages(w.network(), list, x, columns, count, row)}
 	}
 	s.results(preds, t)

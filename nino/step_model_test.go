@@ -100,16 +100,16 @@ func TestStepModelAgrees(t *testing.T) {
 // form, gives the reference's parameters, with both checkpoints, at all horizons.
 func TestStepModelReference(t *testing.T) {
 	engine := runtimetest.Engine(t)
-	for _, checkpoint := range []string{"nino_no_posw", "nino_mlp"} {
-		w := importWeights(t, checkpoint)
-		for _, name := range cases {
-			f := loadFixture(t, name)
-			states := f.states(t)
+	for _, name := range cases {
+		f := loadFixture(t, name)
+		states, graph := f.states(t), f.nino(t)
+		for _, checkpoint := range []string{"nino_no_posw", "nino_mlp"} {
+			w := importWeights(t, checkpoint)
 			for _, form := range []Form{FormEdges, FormTiles} {
 				if w.Variant == VariantMLP && form == FormTiles {
 					continue
 				}
-				m, err := Export(w, ExportOptions{Form: form, Graph: f.nino(t), Shapes: f.dims, Positions: f.floats(t, "pos")})
+				m, err := Export(w, ExportOptions{Form: form, Graph: graph, Shapes: f.dims, Positions: f.floats(t, "pos")})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -169,7 +169,7 @@ func (o *exportOptions) write(w *nino.Weights) error {
 		e.Card = string(text)
 	}
 	if o.Model != "" {
-		if err := o.wholeStep(&e); err != nil {
+		if err := o.wholeStep(w, &e); err != nil {
 			return err
 		}
 	}
@@ -181,7 +181,7 @@ func (o *exportOptions) write(w *nino.Weights) error {
 }
 
 // wholeStep adds the graph of the model whose step is wanted.
-func (o *exportOptions) wholeStep(e *nino.ExportOptions) error {
+func (o *exportOptions) wholeStep(w *nino.Weights, e *nino.ExportOptions) error {
 	m, err := analyse(o.Model)
 	if err != nil {
 		return err
@@ -194,6 +194,9 @@ func (o *exportOptions) wholeStep(e *nino.ExportOptions) error {
 	}
 	if e.Graph, err = m.graph.NiNo(names); err != nil {
 		return fmt.Errorf("%s: %w", o.Model, err)
+	}
+	if w.Naive() {
+		e.Graph = e.Graph.Naive()
 	}
 	return nil
 }

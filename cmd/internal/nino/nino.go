@@ -77,7 +77,11 @@ edges       %s
 nodes       %s
 scaling     %s
 `, d.Path, name, d.Layers, d.Width, d.Parameters, d.Tensors, d.Context, d.Horizons, edgeFeatures(d.Config), nodeFeatures(d.Config), d.Scaling)
-	for _, line := range peculiarities(d.Config) {
+	lines := peculiarities(d.Config)
+	if strings.EqualFold(d.Settings["improved_graph"], "false") {
+		lines = append(lines, "trained on naive graphs of attention")
+	}
+	for _, line := range lines {
 		if err == nil {
 			_, err = fmt.Fprintf(a.Out, "            %s\n", line)
 		}

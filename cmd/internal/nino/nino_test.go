@@ -183,10 +183,10 @@ func TestImportInfoExport(t *testing.T) {
 func TestPrintDescription(t *testing.T) {
 	a, out, _ := testApp(false)
 	c := nino.Config{Variant: nino.VariantGNN, Positions: 8, Words: 51, Taps: 9, Unplaced: true, Untyped: true, Towers: 4, FinalUpdate: true, UpdateScale: 0.5}
-	if err := printDescription(a, Description{Config: c}); err != nil {
+	if err := printDescription(a, Description{Config: c, Settings: map[string]string{"improved_graph": "False"}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"9 taps, no types", "nodes       word positions of 50 tokens\n", "4 towers", "after the last layer", "times 0.5"} {
+	for _, want := range []string{"9 taps, no types", "nodes       word positions of 50 tokens\n", "4 towers", "after the last layer", "times 0.5", "naive graphs"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q lacks %q", out, want)
 		}
@@ -247,6 +247,36 @@ func TestExportMetadata(t *testing.T) {
 		if len(m.Graph.Inputs) != 9 || m.Graph.Outputs[7].Name != m.Graph.Inputs[7].Name+".next" {
 			t.Errorf("%s: a step model with inputs %v", form, m.Graph.Inputs)
 		}
+	}
+}
+
+// Weights that were trained on naive graphs get one.
+func TestExportNaive(t *testing.T) {
+	dir := t.TempDir()
+	w, err := nino.Import(testenv.Shared(t, "fixtures/weights/nino_no_posw.pt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := map[string]int64{}
+	for _, improved := range []string{"True", "False"} {
+		w.Args["improved_graph"] = improved
+		path := filepath.Join(dir, improved)
+		if err := w.Write(path, false); err != nil {
+			t.Fatal(err)
+		}
+		a, _, _ := testApp(false)
+		o := exportOptions{Out: path + ".onnx", Weights: path, Form: "tiles", Precision: "fp32", Opset: 18, Model: testenv.Shared(t, "fixtures/nino/c_gpt2_v256/model.onnx")}
+		if err := runExport(t.Context(), a, o); err != nil {
+			t.Fatal(err)
+		}
+		m, err := onnxgraph.ReadFile(o.Out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes[improved] = m.Graph.Initializer("positions").Dims[0]
+	}
+	if nodes["False"] >= nodes["True"] {
+		t.Errorf("a naive graph of %d nodes, the other has %d", nodes["False"], nodes["True"])
 	}
 }
 

@@ -170,6 +170,9 @@ func (o *stepOptions) nowcaster(ctx context.Context, a *app.App, g *neuralgraph.
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.Model, err)
 	}
+	if w.Naive() {
+		graph = graph.Naive()
+	}
 	if o.Compat == compatReference {
 		graph = nino.CompatReference(graph)
 	}
