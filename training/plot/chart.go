@@ -212,6 +212,7 @@ func (c *Chart) axes() (x, y Axis) {
 	}
 	if c.LogX {
 		x = LogAxis(first, last, left, width-right)
+		x.Ticks = slices.DeleteFunc(x.Ticks, func(v float64) bool { return v != math.Round(v) }) // they are shown so
 	} else {
 		x = LinearAxis(0, last, left, width-right, 8)
 		x.Hi = last // the curves may end between two ticks

@@ -68,3 +68,12 @@ func TestPlane(t *testing.T) {
 		t.Error("a single point has no place")
 	}
 }
+
+// A logarithmic x axis shows whole numbers, each once.
+func TestWholeTicks(t *testing.T) {
+	c := Chart{X: "horizon", LogX: true}
+	c.Add(Curve{Points: []Point{{1, 1}, {5, 2}}})
+	if x, _ := c.axes(); fmt.Sprint(x.Ticks) != "[1 2 3 4 5]" {
+		t.Errorf("ticks %v", x.Ticks)
+	}
+}
