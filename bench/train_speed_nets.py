@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Training speed of ninox against PyTorch eager on exported networks, in turns.
+"""Training speed and memory of ninox against PyTorch on exported networks, in turns.
 
-    python3 bench/train_speed_nets.py NINOX [--nets gpt-4096,gpt-50257,resnet,lstm] [--steps 30] [--threads 2] [--rounds 3]
+    python3 bench/train_speed_nets.py NINOX [--nets gpt-4096,gpt-50257,resnet,lstm] [--steps 30] [--threads 2] [--rounds 3] [--compile]
 
 Each network is written in PyTorch and exported to ONNX; both train it by AdamW
 and cross-entropy on equal random batches. gpt-V is a transformer of 3 layers,
 width 64 and vocabulary V at 4×256 tokens, resnet has three stages with batch
 normalization on 64 images of 32×32, lstm reads 32 sequences of 32 steps.
-Compared are medians of one step; rounds alternate. Needs torch, numpy, onnx.
+Compared are medians of one step, and the peak of resident memory (VmHWM) of a
+process, less what it held before its first step; rounds alternate. --compile
+adds torch.compile, whose compilation is left out of both. Needs torch, numpy, onnx.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
@@ -83,10 +85,19 @@ def task(name):
     return LSTM(), torch.randn(32, 32, 32), torch.randint(0, 10, (32,))
 
 
-def torch_round(name, steps, threads):
-    """Milliseconds of a step of PyTorch eager."""
+def peak(pid="self"):
+    """Largest resident memory of a process so far, in MB."""
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM")) / 1024
+
+
+def torch_round(name, steps, threads, compiled=False):
+    """Milliseconds of a step of PyTorch, and MB that training adds."""
     torch.set_num_threads(threads)
     net, x, y = task(name)
+    before = peak()
+    if compiled:
+        net = torch.compile(net)
     opt, times = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0), []
     for _ in range(steps + WARMUP):
         t = time.perf_counter()
@@ -97,7 +108,7 @@ def torch_round(name, steps, threads):
         opt.step()
         loss.item()
         times.append(time.perf_counter() - t)
-    return 1000 * statistics.median(times[WARMUP:])
+    return 1000 * statistics.median(times[WARMUP:]), peak() - before
 
 
 def prepare(name, tmp):
@@ -109,11 +120,32 @@ def prepare(name, tmp):
 
 
 def ninox_round(ninox, tmp, batch, steps, threads):
-    """Milliseconds of a step of ninox: summary.json's step_milliseconds."""
-    subprocess.run([ninox, "train", tmp + "/model.onnx", "--data", f"npz:{tmp}/data.npz", "--batch-size", str(batch), "--steps", str(steps + WARMUP),
-                    "--threads", str(threads), "--quiet", "--overwrite", "--out", tmp + "/run"], check=True, stdout=subprocess.DEVNULL)
+    """Milliseconds of a step (summary.json's step_milliseconds), and peak MB less
+    that of a run that ends before its first step."""
+    def run(*args):
+        child = subprocess.Popen([ninox, "train", tmp + "/model.onnx", "--data", f"npz:{tmp}/data.npz", "--batch-size", str(batch), "--threads", str(threads), "--quiet", *args],
+                                 stdout=subprocess.DEVNULL)
+        most = 0
+        while child.poll() is None:  # a child's ru_maxrss would count this process before exec
+            try:
+                most = max(most, peak(child.pid))
+            except (OSError, StopIteration):
+                pass  # it has just ended
+            time.sleep(0.01)
+        if child.returncode:
+            raise SystemExit(f"ninox train failed: {child.returncode}")
+        return most
+    before = run("--explain", "--steps", "1")
+    most = run("--steps", str(steps + WARMUP), "--overwrite", "--out", tmp + "/run")
     with open(tmp + "/run/summary.json") as f:
-        return json.load(f)["step_milliseconds"]
+        return json.load(f)["step_milliseconds"], most - before
+
+
+def apart(name, steps, threads, compiled):
+    """torch_round in a process of its own, whose threads do not wait beside ninox."""
+    code = "import sys, json; sys.path.insert(0, %r); import train_speed_nets as t; print(json.dumps(t.torch_round(%r, %d, %d, %r)))" % (HERE, name, steps, threads, compiled)
+    out = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(out.strip().splitlines()[-1])
 
 
 def main():
@@ -123,17 +155,24 @@ def main():
     p.add_argument("--steps", type=int, default=30)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--compile", action="store_true", help="torch.compile as well")
     a = p.parse_args()
     for name in a.nets.split(","):
         with tempfile.TemporaryDirectory() as tmp:
-            batch, ratios = prepare(name, tmp), []
+            batch = prepare(name, tmp)
+            rivals = {"eager": False, **({"compiled": True} if a.compile else {})}
+            ratios = {r: [] for r in rivals}
             for r in range(a.rounds):
-                code = "import sys; sys.path.insert(0, %r); import train_speed_nets as t; print(t.torch_round(%r, %d, %d))" % (HERE, name, a.steps, a.threads)
-                theirs = float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout)
-                ours = ninox_round(a.ninox, tmp, batch, a.steps, a.threads)
-                ratios.append(ours / theirs)
-                print(f"{name} round {r + 1}: PyTorch eager {theirs:.2f} ms/step, ninox {ours:.2f} ms/step, ratio {ratios[-1]:.2f}", flush=True)
-        print(f"{name}, {a.threads} threads: ninox takes {statistics.median(ratios):.2f} times PyTorch's time (median of {a.rounds} rounds)", flush=True)
+                theirs = {k: apart(name, a.steps, a.threads, c) for k, c in rivals.items()}
+                ours, memory = ninox_round(a.ninox, tmp, batch, a.steps, a.threads)
+                line = f"{name} round {r + 1}: ninox {ours:.2f} ms/step, {memory:.0f} MB"
+                for k, (ms, mb) in theirs.items():
+                    ratios[k].append((ours / ms, memory / mb))
+                    line += f"; PyTorch {k} {ms:.2f} ms/step, {mb:.0f} MB, ratios {ours / ms:.2f} and {memory / mb:.2f}"
+                print(line, flush=True)
+        for k, v in ratios.items():
+            time_ratio, memory_ratio = (statistics.median(x) for x in zip(*v))
+            print(f"{name}, {a.threads} threads: ninox takes {time_ratio:.2f} times the time and {memory_ratio:.2f} times the memory of PyTorch {k} (medians of {a.rounds} rounds)", flush=True)
 
 
 if __name__ == "__main__":
