@@ -307,6 +307,74 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// killedNowcast names the variable that makes TestKilledInNowcast the run that
+// kills itself.
+const killedNowcast = "NINOX_TEST_KILLED_NOWCAST"
+
+// fatal is a nowcaster that kills its own process, as kill -9 does, in one of its
+// nowcasts.
+type fatal struct {
+	lastState
+	left *int // nowcasts until then; negative: never
+}
+
+func (f fatal) Nowcast(ctx context.Context, states []*weights.Set, k int) (*weights.Set, error) {
+	if *f.left--; *f.left == 0 {
+		p, err := os.FindProcess(os.Getpid())
+		if err != nil {
+			return nil, err
+		}
+		if err := p.Kill(); err != nil {
+			return nil, err
+		}
+		select {} // the signal is on its way
+	}
+	return f.lastState.Nowcast(ctx, states, k)
+}
+
+// A run that dies in the middle of a nowcast is resumed from a checkpoint that
+// holds some of the states, and leaves the bytes of one that went through.
+func TestKilledInNowcast(t *testing.T) {
+	config := func(left int) Config {
+		c := realConfig(t, ExecutorOptions{Workers: 2})
+		c.Steps, c.CheckpointEvery = 80, 7
+		c.Nowcaster, c.Period, c.Horizons, c.Safeguard = fatal{left: &left}, 20, []int{1}, true
+		c.Alternatives = []Alternative{{MeanOfStates(5), 1}}
+		return c
+	}
+	if dir := os.Getenv(killedNowcast); dir != "" {
+		c := config(1)
+		c.Dir = dir
+		_, err := Run(context.Background(), c)
+		t.Fatalf("the run ended before it was killed: %v", err)
+	}
+	runtimetest.Engine(t) // installed here, where it may take its time
+	whole := config(-1)
+	mustRun(t, whole)
+	dir := filepath.Join(t.TempDir(), "killed")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledInNowcast$", "-test.timeout=2m")
+	cmd.Env = append(os.Environ(), killedNowcast+"="+dir, "TMPDIR="+t.TempDir()) // a killed test leaves its folders
+	if err := cmd.Run(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the run was to be killed, it ended with %v", err)
+	}
+	if s, err := readSnapshot(dir); err != nil || s.Step != 14 || len(s.states) != 3 {
+		t.Fatalf("the last checkpoint: %+v, %v; expected that of step 14 with 3 states", s, err)
+	}
+	c := config(-1)
+	c.Dir, c.Resume = dir, true
+	mustRun(t, c)
+	if comparable(t, dir) != comparable(t, whole.Dir) {
+		t.Error("killed and resumed, the run ends differently")
+	}
+	for _, name := range []string{finalState, finalModel} {
+		a, errA := os.ReadFile(filepath.Join(dir, name))
+		b, errB := os.ReadFile(filepath.Join(whole.Dir, name))
+		if errA != nil || errB != nil || !slices.Equal(a, b) {
+			t.Errorf("%s differs (%v, %v)", name, errA, errB)
+		}
+	}
+}
+
 // The final files agree: final.onnx computes the last evaluation's loss and
 // accuracy from the parameters of final.safetensors.
 func TestFinalModel(t *testing.T) {
