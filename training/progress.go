@@ -118,8 +118,11 @@ func (s *status) text() string {
 	return strings.Join(parts, "  ")
 }
 
-// nowcastText is "nowcast 40 horizons ahead: loss 0.4123 -> 0.3512 (0.31 s)".
+// nowcastText is "step 200: nowcast, horizon 40: loss 0.4123 -> 0.3512 (0.31 s)".
 func nowcastText(n Nowcast) string {
+	if n.K == 0 {
+		return fmt.Sprintf("step %d: no nowcast: %s", n.Step, n.Reason)
+	}
 	after := "not finite"
 	if n.LossAfter != nil {
 		after = fmt.Sprintf("%.4f", *n.LossAfter)

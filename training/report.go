@@ -156,10 +156,12 @@ func castOf(r RunRecord, n Nowcast, color int) castRow {
 		c.After = fmt.Sprintf("%.4f", *n.LossAfter)
 	}
 	switch t := n.Trial; {
+	case n.K == 0:
+		c.After, c.Outcome = "–", "none: "+n.Reason
 	case !n.Accepted:
 		c.Outcome = "undone: " + n.Reason
 	case t != nil:
-		c.Outcome = fmt.Sprintf("kept: mean training loss %.4f → %.4f in %d steps", t.Before, t.After, t.Steps)
+		c.Outcome = fmt.Sprintf("kept: loss on other minibatches %.4f → %.4f in %d steps", t.Before, t.After, t.Steps)
 	}
 	return c
 }

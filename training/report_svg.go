@@ -74,7 +74,9 @@ func charts(runs []RunRecord) []plot.Chart {
 // markOf is a nowcast in a diagram.
 func markOf(n Nowcast, color int) plot.Mark {
 	what := "kept"
-	if !n.Accepted {
+	if n.K == 0 {
+		what = "not made"
+	} else if !n.Accepted {
 		what = "undone"
 	}
 	return plot.Mark{

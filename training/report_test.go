@@ -73,7 +73,7 @@ func TestReportCompares(t *testing.T) {
 		"Test accuracy", "Training loss", "target 80 %",
 		"Steps to 80 %", "Steps to 81 %", "Steps to 82 %", // the target; and the level that all reach, and one point below
 		`<td>200<span class="gain">−50 %</span></td>`, `<td>300<span class="gain">−25 %</span></td>`,
-		"step 200: nowcast, horizon 40, kept", "kept: mean training loss 0.5152 → 0.4393 in 100 steps", "step 400: nowcast, horizon 30, undone",
+		"step 200: nowcast, horizon 40, kept", "kept: loss on other minibatches 0.5152 → 0.4393 in 100 steps", "step 400: nowcast, horizon 30, undone",
 		"undone: the loss of the batch rises", "target reached at step 200", "target reached at step 400",
 	)
 	if n := strings.Count(text, `<path class="curve one-of-many"`); n != 8 {

@@ -59,6 +59,7 @@ func (l *loop) chooseCandidate(ctx context.Context, r *Nowcast, states []*weight
 	defer func() { r.Seconds = time.Since(begin).Seconds() }()
 	if !l.account.affords(l.trialSteps()) {
 		l.account.Held = nil
+		r.K = 0
 		r.Reason = "earlier nowcasts did not help, and the safeguard may not waste more steps"
 		return nil, nil
 	}
@@ -81,12 +82,12 @@ func (l *loop) chooseCandidate(ctx context.Context, r *Nowcast, states []*weight
 		if err != nil {
 			return nil, errors.Join(err, l.Trainer.SetState(newest))
 		}
-		if l.plausible(r.Candidates[len(r.Candidates)-1]) {
+		if l.account.plausible(r.Candidates[len(r.Candidates)-1], r.Candidates[0].Loss) {
 			r.Method, r.K = c.Method, c.K
 			return predicted, l.Trainer.SetState(newest)
 		}
 	}
-	r.Reason = "every candidate is worse than the untrained network"
+	r.Reason = "every candidate is far worse than the parameters as they are"
 	return nil, l.Trainer.SetState(newest)
 }
 
@@ -107,12 +108,15 @@ func (l *loop) consider(ctx context.Context, r *Nowcast, n Nowcaster, c Candidat
 	return predicted, l.score(ctx, r, c, held)
 }
 
-// plausible says whether a candidate is worth a trial: it is not worse than the
-// network was at its start. Beyond that the loss at once does not tell which
-// candidate is best: the bolder the jump, the higher it is, and the more it may
-// gain.
-func (l *loop) plausible(c Candidate) bool {
-	return c.Loss != nil && (l.account.Start == 0 || *c.Loss <= l.account.Start)
+// plausible says whether a candidate is worth a trial: its loss is not above that
+// of the network at its start, or not above twice that of the parameters as they
+// are, keep. Beyond that the loss at once does not tell which candidate is best:
+// the bolder the jump, the higher it is, and the more it may gain.
+func (a *account) plausible(c Candidate, keep *float64) bool {
+	if c.Loss == nil || keep == nil {
+		return c.Loss != nil
+	}
+	return *c.Loss <= max(a.Start, *keep+math.Abs(*keep))
 }
 
 // score adds a candidate with the loss at the present parameters.

@@ -135,6 +135,23 @@ func TestAccount(t *testing.T) {
 	}
 }
 
+// A candidate is worth a trial below the loss of the start, or below twice the
+// present one, whatever its sign.
+func TestPlausible(t *testing.T) {
+	for _, k := range []struct {
+		loss, keep, start float64
+		want              bool
+	}{{1.6, 0.5, 2.3, true}, {2.4, 0.5, 2.3, false}, {4.5, 2.3, 2.3, true}, {4.7, 2.3, 2.3, false}, {-0.1, -1, -3, true}, {0.1, -1, -3, false}, {math.NaN(), 1, 1, false}} {
+		c := Candidate{Loss: &k.loss}
+		if math.IsNaN(k.loss) {
+			c.Loss = nil
+		}
+		if got := (&account{Start: k.start}).plausible(c, &k.keep); got != k.want {
+			t.Errorf("%+v: %v", k, got)
+		}
+	}
+}
+
 // The slope of a line is its own, whatever is added that has none.
 func TestSlope(t *testing.T) {
 	var zigzag []float64
