@@ -357,7 +357,7 @@ func TestKilledInNowcast(t *testing.T) {
 	if err := cmd.Run(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the run was to be killed, it ended with %v", err)
 	}
-	if s, err := readSnapshot(dir); err != nil || s.Step != 14 || len(s.states) != 3 {
+	if s, err := readSnapshot(dir, slog.New(slog.DiscardHandler)); err != nil || s == nil || s.Step != 14 || len(s.states) != 3 {
 		t.Fatalf("the last checkpoint: %+v, %v; expected that of step 14 with 3 states", s, err)
 	}
 	c := config(-1)
