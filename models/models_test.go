@@ -180,7 +180,7 @@ func TestLookup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := task.Open(context.Background(), "embedded", data.TextOptions{})
+	s, err := task.Open(context.Background(), "embedded", data.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

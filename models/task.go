@@ -46,7 +46,7 @@ func (t Task) Model(seed uint64) (*onnxgraph.Model, error) { return t.Network.Mo
 // usual places. From the task's own data the held-out part is removed.
 // The samples of language tasks are those of o, with the task's length where
 // that is 0.
-func (t Task) Open(ctx context.Context, spec string, o data.TextOptions) (*data.Split, error) {
+func (t Task) Open(ctx context.Context, spec string, o data.Options) (*data.Split, error) {
 	if t.Length > 0 {
 		return t.openText(ctx, spec, o)
 	}
@@ -57,7 +57,7 @@ func (t Task) Open(ctx context.Context, spec string, o data.TextOptions) (*data.
 	if err != nil {
 		return nil, err
 	}
-	s, err := data.Open(ctx, spec)
+	s, err := data.OpenWith(ctx, spec, o)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (t Task) Open(ctx context.Context, spec string, o data.TextOptions) (*data.
 
 // openText reads the text of a language task and checks that the network knows
 // its tokens.
-func (t Task) openText(ctx context.Context, spec string, o data.TextOptions) (*data.Split, error) {
+func (t Task) openText(ctx context.Context, spec string, o data.Options) (*data.Split, error) {
 	network := t.Network.(Transformer)
 	if spec == "" {
 		return nil, fmt.Errorf("task %s: expected text to train on, %s: --data text:FILES; %s", t.Name, t.Data, t.tokenizerHint())

@@ -33,6 +33,17 @@ func (e *NonFiniteError) Error() string {
 	return fmt.Sprintf("training diverged: step %d: %s; %s (a lower learning rate may help)", e.Step, e.What, kept)
 }
 
+// DataError reports data that could not be read in the middle of a run. The
+// checkpoint of Step was written, from which the run can be resumed.
+type DataError struct {
+	Step int // completed
+	Err  error
+}
+
+func (e *DataError) Error() string { return fmt.Sprintf("after step %d: %v", e.Step, e.Err) }
+
+func (e *DataError) Unwrap() error { return e.Err }
+
 // loop is a run in progress.
 type loop struct {
 	Config
@@ -68,8 +79,9 @@ type loop struct {
 // configuration, metrics, checkpoints, final weights, summary and report.
 //
 // Where ctx is cancelled, the step in progress is finished, a checkpoint is
-// written and ErrInterrupted is returned with the summary so far. A resumed run
-// continues exactly as if it had never been interrupted.
+// written and ErrInterrupted is returned with the summary so far; where data
+// cannot be read, likewise, with a DataError. A resumed run continues exactly as if
+// it had never been interrupted.
 func Run(ctx context.Context, c Config) (*Summary, error) {
 	l, err := newLoop(c)
 	if err != nil {
@@ -81,6 +93,13 @@ func Run(ctx context.Context, c Config) (*Summary, error) {
 		err = ErrInterrupted
 		if failed := l.checkpoint(); failed != nil {
 			err = fmt.Errorf("interrupted, but the checkpoint failed: %w", failed)
+		}
+	}
+	var unreadable *data.FileError
+	if errors.As(err, &unreadable) && l.step > 0 {
+		err = &DataError{Step: l.step, Err: err}
+		if failed := l.checkpoint(); failed != nil {
+			err = errors.Join(err, fmt.Errorf("the checkpoint failed: %w", failed))
 		}
 	}
 	if err != nil {

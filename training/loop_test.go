@@ -189,6 +189,40 @@ func TestInterruptedEvaluation(t *testing.T) {
 	}
 }
 
+// brokenData fails once a sample is asked for that cannot be read.
+type brokenData struct {
+	data.Dataset
+	sample int // -1: mended
+}
+
+func (b *brokenData) Batch(indices []int, into []data.Buffer) error {
+	if slices.Contains(indices, b.sample) {
+		return &data.FileError{File: "x.bin", Record: int64(b.sample), Offset: -1, Err: errors.New("the file ends there")}
+	}
+	return b.Dataset.Batch(indices, into)
+}
+
+// Data that cannot be read in the middle of a run ends it with a checkpoint; once
+// it is mended, the run goes on as if nothing had been.
+func TestUnreadableData(t *testing.T) {
+	whole, _ := fakeConfig(t)
+	mustRun(t, whole)
+	c, f := fakeConfig(t)
+	train := c.Train
+	order := data.Order{Samples: train.Len(), Batch: c.Batch, Shuffle: true, Seed: c.Seed}
+	c.Train = &brokenData{train, order.Epoch(0)[order.Batch*int(order.PerEpoch())-1]}
+	_, err := Run(context.Background(), c)
+	var broken *DataError
+	if !errors.As(err, &broken) || broken.Step != int(order.PerEpoch())-1 || f.steps != broken.Step || !strings.Contains(err.Error(), "x.bin: record") {
+		t.Fatalf("error %v after %d steps, expected one of the data before step %d", err, f.steps, order.PerEpoch())
+	}
+	c.Train, c.Resume = train, true
+	mustRun(t, c)
+	if comparable(t, c.Dir) != comparable(t, whole.Dir) {
+		t.Error("stopped by unreadable data and resumed, the run ends differently")
+	}
+}
+
 func TestNowcastSteps(t *testing.T) {
 	c, f := fakeConfig(t)
 	c, n := withNowcasts(c)

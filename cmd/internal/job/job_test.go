@@ -148,9 +148,10 @@ func TestOutputFolders(t *testing.T) {
 func TestExplain(t *testing.T) {
 	o := Options{Out: "run"}
 	for err, want := range map[error]string{
-		training.ErrInterrupted:                          "the same command with --out run --resume",
-		training.ErrRunExists:                            "--resume continues it",
-		&training.NonFiniteError{Step: 9, Checkpoint: 5}: filepath.Join("run", "baseline", "checkpoints", "step_000005.safetensors"),
+		training.ErrInterrupted:                                "the same command with --out run --resume",
+		training.ErrRunExists:                                  "--resume continues it",
+		&training.DataError{Step: 3, Err: errors.New("x.png")}: "after step 3: x.png\na checkpoint was written",
+		&training.NonFiniteError{Step: 9, Checkpoint: 5}:       filepath.Join("run", "baseline", "checkpoints", "step_000005.safetensors"),
 	} {
 		if got := o.explain(err, filepath.Join("run", "baseline")); !errors.Is(got, err) || !strings.Contains(got.Error(), want) {
 			t.Errorf("%v: %v, expected %q", err, got, want)
@@ -158,5 +159,18 @@ func TestExplain(t *testing.T) {
 	}
 	if o.explain(nil, "run") != nil {
 		t.Error("an explanation without an error")
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string][2]int{"224": {224, 224}, "24x32": {24, 32}} {
+		if got, err := parseSize(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"0", "24x", "x", "9999", "1x2x3", "-3"} {
+		if _, err := parseSize(text); app.ExitCode(err) != app.ExitUsage {
+			t.Errorf("%s: error %v, expected one of usage", text, err)
+		}
 	}
 }

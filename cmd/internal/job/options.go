@@ -2,6 +2,7 @@ package job
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,8 @@ type Options struct {
 	ModelOptions
 	Data            string
 	EvalData        string
-	Text            data.TextOptions
+	Reading         data.Options
+	ImageSize       string // --image-size, which Check parses into Reading
 	Steps           int
 	Batch           int
 	Accumulate      int
@@ -46,8 +48,9 @@ func (o *Options) Register(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.Data, "data", "", "data to train on: "+kinds())
 	f.StringVar(&o.EvalData, "eval-data", "", "data to test on, where --data brings no test part (npz)")
-	f.StringVar(&o.Text.Tokenizer, "tokenizer", "", "of --data text: tokenizer.json, or a folder with vocabulary and merges (default: bytes)")
-	f.IntVar(&o.Text.Length, "seq-len", 0, "of --data text: tokens in a sequence (default: that of the task, else 128)")
+	f.StringVar(&o.Reading.Tokenizer, "tokenizer", "", "of text: tokenizer.json, or a folder with vocabulary and merges (default: bytes)")
+	f.IntVar(&o.Reading.Length, "seq-len", 0, "of text: tokens in a sequence (default: that of the task, else 128)")
+	f.StringVar(&o.ImageSize, "image-size", "", "of pictures: scale to this many pixels, N or HEIGHTxWIDTH, and take the middle (default: all have one size)")
 	f.IntVar(&o.Steps, "steps", 0, "optimizer steps (default: those of the task)")
 	f.IntVar(&o.Batch, "batch-size", 0, "samples per batch (default: that of the task or model, else 128)")
 	f.IntVar(&o.Accumulate, "accumulate", 1, "batches whose gradients are summed for one step")
@@ -106,9 +109,7 @@ func (o *Options) Check(c *cobra.Command, src Source, f *app.Faults) {
 			f.Addf("--%s: %w", d.flag, err)
 		}
 	}
-	if kind, _, _ := strings.Cut(o.Data, ":"); kind != "text" && (o.Text.Tokenizer != "" || c.Flags().Changed("seq-len")) {
-		f.Addf("--tokenizer and --seq-len go with --data text:FILES")
-	}
+	o.checkReading(c, f)
 	if _, err := parseTarget(o.Target, training.MetricAccuracy); err != nil {
 		*f = append(*f, err)
 	}
@@ -127,11 +128,44 @@ func (o *Options) Check(c *cobra.Command, src Source, f *app.Faults) {
 	}
 }
 
+// checkReading checks the flags about files of text and pictures.
+func (o *Options) checkReading(c *cobra.Command, f *app.Faults) {
+	kind, _, _ := strings.Cut(o.Data, ":")
+	if !slices.Contains([]string{"text", "parquet", "arrow"}, kind) && (o.Reading.Tokenizer != "" || c.Flags().Changed("seq-len")) {
+		f.Addf("--tokenizer and --seq-len go with --data text:FILES, or parquet:FILES of text")
+	}
+	if o.ImageSize == "" {
+		return
+	}
+	if !slices.Contains([]string{"images", "parquet", "arrow"}, kind) {
+		f.Addf("--image-size goes with --data images:DIR, or parquet:FILES of images")
+	}
+	var err error
+	if o.Reading.ImageSize, err = parseSize(o.ImageSize); err != nil {
+		*f = append(*f, err)
+	}
+}
+
+// parseSize reads --image-size, "224" or "HEIGHTxWIDTH".
+func parseSize(text string) ([2]int, error) {
+	height, width, two := strings.Cut(text, "x")
+	if !two {
+		width = height
+	}
+	h, e1 := strconv.Atoi(height)
+	w, e2 := strconv.Atoi(width)
+	const most = 4096
+	if e1 != nil || e2 != nil || h < 1 || w < 1 || h > most || w > most {
+		return [2]int{}, app.Usagef("--image-size %q: expected pixels, as 224, or HEIGHTxWIDTH, at most %d", text, most)
+	}
+	return [2]int{h, w}, nil
+}
+
 func (o *Options) checkNumbers(c *cobra.Command, f *app.Faults) {
 	for _, n := range []struct {
 		flag  string
 		value int
-	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"eval-samples", o.EvalSamples}, {"checkpoint-every", o.CheckpointEvery}, {"keep-last", o.KeepLast}, {"seq-len", o.Text.Length}} {
+	}{{"steps", o.Steps}, {"batch-size", o.Batch}, {"accumulate", o.Accumulate}, {"eval-every", o.EvalEvery}, {"eval-samples", o.EvalSamples}, {"checkpoint-every", o.CheckpointEvery}, {"keep-last", o.KeepLast}, {"seq-len", o.Reading.Length}} {
 		if n.value < 1 && c.Flags().Changed(n.flag) {
 			f.Addf("--%s %d: expected at least 1", n.flag, n.value)
 		}

@@ -70,7 +70,7 @@ func (j *Job) open(ctx context.Context) error {
 			return err
 		}
 	}
-	j.Split, err = data.OpenWith(ctx, j.Data, j.Text)
+	j.Split, err = data.OpenWith(ctx, j.Data, j.Reading)
 	return err
 }
 
@@ -82,7 +82,7 @@ func (j *Job) openTask(ctx context.Context) error {
 	if t.Decay > 0 {
 		j.WeightDecay = cmp.Or(j.WeightDecay, t.Decay)
 	}
-	if j.Split, err = t.Open(ctx, j.Data, j.Text); err != nil {
+	if j.Split, err = t.Open(ctx, j.Data, j.Reading); err != nil {
 		if j.Data == "" && t.Length == 0 {
 			err = fmt.Errorf("%w; or try --data embedded", err)
 		}
@@ -102,7 +102,7 @@ func (j *Job) readEvalData(ctx context.Context) error {
 	if j.EvalData == "" {
 		return nil
 	}
-	s, err := data.OpenWith(ctx, j.EvalData, j.Text)
+	s, err := data.OpenWith(ctx, j.EvalData, j.Reading)
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,10 @@ func (j *Job) record(ctx context.Context, threads int) (map[string]any, error) {
 // explain adds to an error of the run in dir what the user can do about it.
 func (o *Options) explain(err error, dir string) error {
 	var diverged *training.NonFiniteError
+	var unreadable *training.DataError
 	switch {
+	case errors.As(err, &unreadable):
+		return fmt.Errorf("%w\na checkpoint was written; once the file is mended, the same command with --out %s --resume continues", err, o.Out)
 	case errors.Is(err, training.ErrInterrupted):
 		return fmt.Errorf("%w: the same command with --out %s --resume", err, o.Out)
 	case errors.Is(err, training.ErrRunExists):

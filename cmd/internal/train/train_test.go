@@ -30,8 +30,9 @@ func TestFlags(t *testing.T) {
 	}{
 		"data":             {"npz:x.npz", func(o options) any { return o.Data }, "npz:x.npz"},
 		"eval-data":        {"embedded", func(o options) any { return o.EvalData }, "embedded"},
-		"tokenizer":        {"gpt2", func(o options) any { return o.Text.Tokenizer }, "gpt2"},
-		"seq-len":          {"64", func(o options) any { return o.Text.Length }, 64},
+		"tokenizer":        {"gpt2", func(o options) any { return o.Reading.Tokenizer }, "gpt2"},
+		"seq-len":          {"64", func(o options) any { return o.Reading.Length }, 64},
+		"image-size":       {"224x160", func(o options) any { return o.ImageSize }, "224x160"},
 		"steps":            {"70", func(o options) any { return o.Steps }, 70},
 		"batch-size":       {"16", func(o options) any { return o.Batch }, 16},
 		"accumulate":       {"4", func(o options) any { return o.Accumulate }, 4},
@@ -61,7 +62,11 @@ func TestFlags(t *testing.T) {
 		}
 	})
 	for name, k := range tests {
-		got, err := parse(t, "bytes-3-64", "--data=text:x", "--out=o", "--"+name+"="+k.value)
+		source := "text:x"
+		if name == "image-size" {
+			source = "images:x"
+		}
+		got, err := parse(t, "bytes-3-64", "--data="+source, "--out=o", "--"+name+"="+k.value)
 		if err != nil || !reflect.DeepEqual(k.get(got), k.want) {
 			t.Errorf("--%s %s: got %v, %v, expected %v", name, k.value, k.get(got), err, k.want)
 		}
