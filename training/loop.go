@@ -150,6 +150,13 @@ func newLoop(c Config) (*loop, error) {
 	if l.metrics, err = openMetrics(l.path(metricsFile)); err != nil {
 		return nil, err
 	}
+	before, err := ReadMetrics(l.path(metricsFile))
+	if err == nil {
+		l.metrics.events, err = openEvents(l.path(eventsFile), before, l.earlier)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.metrics.close())
+	}
 	l.loader, err = data.NewLoader(l.train, data.LoaderOptions{
 		Batch: l.perBatch, Shuffle: !c.NoShuffle, Seed: c.Seed, Start: int64(l.step) * int64(c.Accumulate), Hold: c.Accumulate,
 	})

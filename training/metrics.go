@@ -73,12 +73,14 @@ func (s *stopwatch) median() float64 {
 	return float64(sorted[len(sorted)/2]) / float64(time.Millisecond)
 }
 
-// metricsWriter appends to metrics.jsonl. Lines reach the file at the latest a
+// metricsWriter appends to metrics.jsonl, and to the TensorBoard events where
+// there are any. Lines reach the file at the latest a
 // second after they were written, and whenever Flush is called.
 type metricsWriter struct {
 	f       *os.File
 	w       *bufio.Writer
 	flushed time.Time
+	events  *eventsWriter // nil: none
 }
 
 func openMetrics(path string) (*metricsWriter, error) {
@@ -97,22 +99,41 @@ func (m *metricsWriter) add(v Metric) error {
 	if _, err := m.w.Write(append(line, '\n')); err != nil {
 		return err
 	}
+	if m.events != nil {
+		if err := m.events.add(v); err != nil {
+			return err
+		}
+	}
 	if now := time.Now(); now.Sub(m.flushed) > time.Second {
 		m.flushed = now
-		return m.w.Flush()
+		return m.flush()
 	}
 	return nil
 }
 
 // sync brings every line to the disk.
 func (m *metricsWriter) sync() error {
-	if err := m.w.Flush(); err != nil {
+	if err := m.flush(); err != nil {
 		return err
 	}
 	return m.f.Sync()
 }
 
-func (m *metricsWriter) close() error { return errors.Join(m.w.Flush(), m.f.Close()) }
+func (m *metricsWriter) flush() error {
+	err := m.w.Flush()
+	if m.events != nil {
+		err = errors.Join(err, m.events.w.Flush())
+	}
+	return err
+}
+
+func (m *metricsWriter) close() error {
+	err := errors.Join(m.w.Flush(), m.f.Close())
+	if m.events != nil {
+		err = errors.Join(err, m.events.close())
+	}
+	return err
+}
 
 // ReadMetrics reads a metrics.jsonl file. An unfinished last line, which a
 // killed run leaves behind, is ignored.

@@ -33,7 +33,7 @@ const (
 	checkpointsDir = "checkpoints"
 )
 
-var runFiles = []string{configFile, metricsFile, summaryFile, reportFile, curvesFile, finalState, finalModel, bestState, bestModel, statesDir, checkpointsDir}
+var runFiles = []string{configFile, metricsFile, eventsFile, summaryFile, reportFile, curvesFile, finalState, finalModel, bestState, bestModel, statesDir, checkpointsDir}
 
 // ErrRunExists reports a run directory that already holds a run.
 var ErrRunExists = errors.New("already holds a run")
