@@ -51,8 +51,8 @@ runs on a subset of FashionMNIST that is part of the program.
 
 Methods:
 ` + method.Table() + `
-Any of them goes with any --schedule. 'ninox nino import' makes weights from the reference's files,
-'ninox meta train' trains them anew.`,
+Any of them goes with any --schedule. Without --weights, nino takes those that are part of the program;
+'ninox nino import' makes weights from the reference's files, 'ninox meta train' trains them anew.`,
 		Example: `  ninox accelerate
   ninox accelerate fm-16 --data fashion-mnist:DIR --weights nino.safetensors --steps 4000 --out run
   ninox accelerate model.onnx --data npz:train.npz --eval-data npz:test.npz --steps 5000 --weights nino.safetensors
@@ -159,12 +159,9 @@ func (o *options) intention() string {
 		s.WriteString("demo: ")
 	}
 	fmt.Fprintf(&s, "%s, ", o.Source.Name())
-	switch {
-	case o.method.Kind == method.Plain:
+	if o.method.Kind == method.Plain {
 		s.WriteString("plain training")
-	case o.Method == method.Linefit && o.Demo:
-		s.WriteString("method linefit (no --weights for nino)")
-	default:
+	} else {
 		s.WriteString("method " + o.Method)
 	}
 	fmt.Fprintf(&s, ", into %s", o.Out)

@@ -10,7 +10,6 @@ import (
 	"ninox/cmd/internal/app"
 	"ninox/cmd/internal/apptest"
 	"ninox/cmd/internal/train"
-	"ninox/nino"
 )
 
 // parse runs the command with a run function that only records its options.
@@ -63,7 +62,7 @@ func TestFlags(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	got, err := parse(t, "fm-16")
-	if err != nil || got.Demo || got.Method != "linefit" || got.Methods.Period != 1000 || got.Methods.Safeguard != "on" || got.Data != "" || got.Methods.Power != nil {
+	if err != nil || got.Demo || got.Method != "nino" || got.Methods.Period != 1000 || got.Methods.Safeguard != "on" || got.Data != "" || got.Methods.Power != nil {
 		t.Errorf("fm-16: %+v, %v", got, err)
 	}
 	got, err = parse(t)
@@ -91,7 +90,6 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		{[]string{"--method", "ema", "--average-decay", "1", "--horizon", "3", "--ahead", "0.5"}, []string{"--average-decay 1", "--horizon: not for --method ema", "--ahead: not for --method ema"}},
 		{[]string{"--method", "lookahead", "--average-every", "0", "--ahead", "1.5"}, []string{"--average-every 0", "--ahead 1.5"}},
 		{[]string{"--method", "lawa", "--average-states", "0"}, []string{"--average-states 0"}},
-		{[]string{"--method", "nino"}, []string{"--method nino needs --weights"}},
 		{[]string{"--method", "wnn"}, []string{"--method wnn needs --weights: 'ninox nino import' makes them"}},
 		{[]string{"--method", "linefit", "--weights", "w"}, []string{"--weights: not for --method linefit"}},
 		{[]string{"--period", "5"}, []string{"--period 5: the safeguard needs at least 10 steps"}},
@@ -102,7 +100,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 			t.Fatalf("%v: error %v, expected one of usage", k.args, err)
 		}
 		for _, want := range k.want {
-			if !strings.Contains(err.Error(), want) && !(nino.HasEmbedded() && strings.HasPrefix(want, "--method nino needs")) {
+			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%v: the error does not say %q:\n%v", k.args, want, err)
 			}
 		}

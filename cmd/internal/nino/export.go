@@ -43,7 +43,7 @@ func precisions() []string {
 func newExport(a *app.App, run func(context.Context, *app.App, exportOptions) error) *cobra.Command {
 	var o exportOptions
 	cmd := &cobra.Command{
-		Use:   "export -o F.onnx --weights W",
+		Use:   "export -o F.onnx [--weights W]",
 		Short: "Write the network as an ONNX model",
 		Long: `Writes the network for any ONNX runtime, as one file with all it needs: its metadata (ninox.nino.*)
 say how states are scaled, what horizons there are and how they are scheduled, how edges are laid
@@ -64,7 +64,7 @@ in their past states, float[5,...] under their names, and k; outputs are called 
 
 The form "reference" writes the weights as the authors' code reads them: tensors and settings as they
 came, as a .pt file or as safetensors, by the name of the file.`,
-		Example: `  ninox nino export --weights nino.safetensors -o nino.onnx
+		Example: `  ninox nino export -o nino.onnx
   ninox nino export --weights nino.safetensors --form tiles --precision fp16 -o nino16.onnx
   ninox nino export --weights nino.safetensors --model model.onnx -o step.onnx
   ninox nino export --weights nino.safetensors --form reference -o nino.pt`,
@@ -78,7 +78,7 @@ came, as a .pt file or as safetensors, by the name of the file.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.Out, "out", "o", "", "file to write (required)")
-	f.StringVar(&o.Weights, "weights", "", "network weights (required)")
+	f.StringVar(&o.Weights, "weights", "", "network weights (default: those of the program)")
 	f.StringVar(&o.Form, "form", string(nino.FormEdges), "edges: any graph, edge by edge; tiles: dense blocks; reference: the weights, for the authors' code")
 	f.StringVar(&o.Precision, "precision", string(nino.FP32), "how matrices are stored: "+strings.Join(precisions(), ", "))
 	f.Int64Var(&o.Opset, "opset", nino.DefaultOpset, fmt.Sprintf("operator set of the model, %d to %d", nino.MinOpset, nino.MaxOpset))
@@ -96,7 +96,6 @@ func (o *exportOptions) check(c *cobra.Command) error {
 	if o.Out == "" {
 		f.Addf("-o F.onnx is missing: the file to write")
 	}
-	needWeights(&f, o.Weights)
 	f.OneOf("form", o.Form, forms)
 	f.OneOf("precision", o.Precision, precisions())
 	if o.Opset < nino.MinOpset || o.Opset > nino.MaxOpset {
@@ -130,7 +129,7 @@ func runExport(_ context.Context, a *app.App, o exportOptions) error {
 	if err := checkOutput(o.Out, o.Overwrite); err != nil {
 		return err
 	}
-	w, err := nino.Import(o.Weights)
+	w, _, err := readWeights(o.Weights)
 	if err != nil {
 		return err
 	}

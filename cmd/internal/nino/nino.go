@@ -21,18 +21,24 @@ func NewCommand(a *app.App) *cobra.Command {
 		Use:   "nino",
 		Short: "NiNo weights, the network as ONNX, and single nowcasts",
 		Long: `NiNo predicts where parameters will be many training steps later, from their past five states
-and the neural graph of the model. ninox carries no weights: 'ninox nino import' makes them from
-the files that the paper's authors publish.`,
+and the neural graph of the model. Weights of ninox's own are part of the program; 'ninox nino import'
+makes others from the files that the paper's authors publish.`,
 	}
 	cmd.AddCommand(newImport(a, runImport), newInfo(a, runInfo), newExport(a, runExport), newStep(a, runStep))
 	return cmd
 }
 
-// needWeights adds a fault where --weights is missing.
-func needWeights(f *app.Faults, path string) {
-	if path == "" {
-		f.Addf("--weights W is missing: ninox carries no weights; 'ninox nino import nino.pt -o W' makes them from the reference's file")
+// readWeights reads --weights, in whose absence it takes those that are part of
+// the program. Messages call them origin.
+func readWeights(path string) (w *nino.Weights, origin string, err error) {
+	if path != "" {
+		w, err = nino.Import(path)
+		return w, path, err
 	}
+	if w, err = nino.Embedded(); err == nil && w == nil {
+		err = app.Usagef("--weights W is missing: this program was built without any; 'ninox nino import nino.pt -o W' makes them from the reference's file")
+	}
+	return w, "the program", err
 }
 
 // checkOutput refuses to replace a file unless asked to, before any work is done.

@@ -49,7 +49,7 @@ type stepOptions struct {
 func newStep(a *app.App, run func(context.Context, *app.App, stepOptions) error) *cobra.Command {
 	var o stepOptions
 	cmd := &cobra.Command{
-		Use:   "step --model M.onnx --states S0 S1 S2 S3 S4 --weights W --k K -o OUT.safetensors",
+		Use:   "step --model M.onnx --states S0 S1 S2 S3 S4 [--weights W] --k K -o OUT.safetensors",
 		Short: "Predict parameters from five checkpoints",
 		Long: `Reads five states of a model's parameters, taken at equal intervals, oldest first, and writes the
 state that is predicted K intervals after the newest, under the states' own names and in their layout.
@@ -65,7 +65,7 @@ is written the same way, with the element types and as many files as the newest 
 the system caches of files a step then takes memory for the neurons of the model, which is told
 before it starts; --memory bounds that.`,
 		Example: `  ninox nino step --model m.onnx --states s200.safetensors s400.safetensors s600.safetensors \
-    s800.safetensors s1000.safetensors --weights nino.safetensors --k 20 -o next.safetensors`,
+    s800.safetensors s1000.safetensors --k 20 -o next.safetensors`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(o.States) > 0 { // --states takes one file, the others follow it
@@ -82,7 +82,7 @@ before it starts; --memory bounds that.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Model, "model", "", "the model as ONNX (required)")
 	f.StringArrayVar(&o.States, "states", nil, "five states, oldest first (required)")
-	f.StringVar(&o.Weights, "weights", "", "network weights (required for nino and wnn+)")
+	f.StringVar(&o.Weights, "weights", "", "network weights (default: those of the program; required for wnn+)")
 	f.IntVar(&o.K, "k", 0, "horizon, in intervals between the states (required)")
 	f.StringVar(&o.Compat, "compat", "", "reference: place the key bias as the reference does, to compare numbers with it")
 	f.StringVarP(&o.Out, "out", "o", "", "file to write (required)")
@@ -117,8 +117,8 @@ func (o *stepOptions) check(c *cobra.Command) error {
 	if _, err := o.memory(); err != nil {
 		f.Addf("--memory %q: expected a size such as 500MB or 2GB", o.Memory)
 	}
-	if o.Method != methodLinefit {
-		needWeights(&f, o.Weights)
+	if o.Method == methodWNN && o.Weights == "" {
+		f.Addf("--method %s needs --weights: 'ninox nino import wnn.pt -o W' makes them from the reference's file", o.Method)
 	}
 	return f.Err(c)
 }

@@ -156,15 +156,15 @@ func (o *stepOptions) stream(ctx context.Context, a *app.App, g *neuralgraph.Gra
 
 // nowcaster prepares the network for the arrays that match.
 func (o *stepOptions) nowcaster(ctx context.Context, a *app.App, g *neuralgraph.Graph, matching *nino.Matching) (*nino.Nowcaster, *ort.Engine, error) {
-	w, err := nino.Import(o.Weights)
+	w, origin, err := readWeights(o.Weights)
 	if err != nil {
 		return nil, nil, err
 	}
 	if (o.Method == methodWNN) != (w.Variant == nino.VariantMLP) {
-		return nil, nil, app.Usagef("--method %s: %s holds weights of the variant %q", o.Method, o.Weights, w.Variant)
+		return nil, nil, app.Usagef("--method %s: %s holds weights of the variant %q", o.Method, origin, w.Variant)
 	}
 	if o.K > w.Horizons {
-		return nil, nil, app.Usagef("--k %d: %s predicts 1 to %d", o.K, o.Weights, w.Horizons)
+		return nil, nil, app.Usagef("--k %d: %s predicts 1 to %d", o.K, origin, w.Horizons)
 	}
 	graph, err := g.NiNo(matching.Parameters())
 	if err != nil {
