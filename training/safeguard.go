@@ -23,8 +23,8 @@ import (
 // nowcast is undone where the loss has risen by more than that; it helped where
 // the loss is below the line through the losses before it.
 //
-// Steps of the trial are steps of the run. Where the nowcast helps the safeguard
-// costs nothing but its evaluations; where it does not, the steps of the trial are
+// Steps of the trial are steps of the run. Where the nowcast stays the safeguard
+// costs nothing but its evaluations; where it is undone, the steps of the trial are
 // what it costs, and the account limits them.
 type trial struct {
 	trialMeta
@@ -62,7 +62,7 @@ type account struct {
 // SafeguardCost is what the safeguard has cost.
 type SafeguardCost struct {
 	Trials      int     `json:"trials"`
-	WastedSteps int     `json:"wasted_steps"` // of trials that did not help, part of the run's steps
+	WastedSteps int     `json:"wasted_steps"` // of nowcasts that were undone, part of the run's steps
 	Evaluations int     `json:"evaluations"`  // of minibatches, forward only, besides the run's steps
 	Seconds     float64 `json:"seconds"`      // of nowcasts, their candidates and evaluations
 }
@@ -79,10 +79,10 @@ func (c *Config) wastable() int { return max(c.trialSteps(), c.Steps/100) }
 
 func (a *account) affords(steps int) bool { return a.Left >= steps }
 
-// book notes the outcome of a trial. One that helped pays for another that may
-// fail; after one that did not, the next candidate is less bold.
-func (a *account) book(helped bool, steps, limit int) {
-	if helped {
+// book notes the outcome of a trial. A nowcast that stays pays for another that
+// may be undone; after one that is undone, the next candidate is less bold.
+func (a *account) book(kept bool, steps, limit int) {
+	if kept {
 		a.Left, a.Caution = min(a.Left+steps, limit), max(0, a.Caution-1)
 	} else {
 		a.Left, a.Caution = a.Left-steps, a.Caution+1
@@ -166,10 +166,9 @@ func (l *loop) settle(step int, loss float64) (*Nowcast, error) {
 	if finite {
 		reason = t.verdict(n)
 	}
-	helped := reason == "" && (n.Trial == nil || n.Trial.Helped)
-	l.account.book(helped, l.trialSteps(), l.wastable())
+	l.account.book(reason == "", l.trialSteps(), l.wastable())
 	l.cost.Trials++
-	if !helped {
+	if reason != "" {
 		l.cost.WastedSteps += t.Steps
 	}
 	if reason == "" {

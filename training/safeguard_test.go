@@ -119,16 +119,16 @@ func TestAdversaries(t *testing.T) {
 	}
 }
 
-// The account lets one trial fail, plus one for each that helped, up to its
+// The account lets one nowcast be undone, plus one for each that stayed, up to its
 // limit, and makes the next candidate less bold.
 func TestAccount(t *testing.T) {
 	a := account{Left: 100}
 	for i, k := range []struct {
-		helped        bool
+		kept          bool
 		left, caution int
 		affords       bool
 	}{{true, 100, 0, true}, {false, 0, 1, false}, {true, 100, 0, true}, {true, 100, 0, true}, {false, 0, 1, false}, {false, -100, 2, false}} {
-		a.book(k.helped, 100, 100)
+		a.book(k.kept, 100, 100)
 		if a.Left != k.left || a.Caution != k.caution || a.affords(100) != k.affords {
 			t.Errorf("after trial %d: %+v, expected %+v", i+1, a, k)
 		}
