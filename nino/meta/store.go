@@ -23,8 +23,8 @@ import (
 
 // Store is a folder of trajectories. Each is a file ID.traj, beside ID.onnx,
 // the model whose parameters it follows. A file gets its name when it is
-// complete, so that what is there is whole; ID.traj.part is a run under way or
-// what a killed one left, and is made anew.
+// complete, so that what is there is whole; ID.traj.part and ID.onnx.part are of a
+// run under way or what a killed one left, and are made anew.
 //
 // A trajectory file is
 //
@@ -38,6 +38,7 @@ const (
 	trajectoryMagic  = "NINOXTR1"
 	maxHeader        = 16 << 20 // bytes
 	trajectorySuffix = ".traj"
+	modelSuffix      = ".onnx"
 	partSuffix       = ".part"
 )
 
@@ -115,7 +116,7 @@ type writer struct {
 // create starts a trajectory of a model.
 func (s *Store) create(t Task, m *onnxgraph.Model, parameters []parameterShape) (*writer, error) {
 	w := &writer{store: s, id: t.ID(), header: header{Task: t, Parameters: parameters, Every: t.Every, States: t.States()}}
-	if err := m.WriteFile(s.path(w.id, ".onnx"), onnxgraph.WriteOptions{Overwrite: true}); err != nil {
+	if err := s.writeModel(w.id, m); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	text, err := json.Marshal(w.header)
@@ -134,6 +135,24 @@ func (s *Store) create(t Task, m *onnxgraph.Model, parameters []parameterShape) 
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	return w, nil
+}
+
+// writeModel writes a run's model by way of ID.onnx.part, which the next attempt
+// replaces if this one is killed.
+func (s *Store) writeModel(id string, m *onnxgraph.Model) error {
+	b, err := m.Marshal()
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(s.path(id, modelSuffix+partSuffix))
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), s.path(id, modelSuffix))
 }
 
 // add appends a state.
@@ -213,7 +232,7 @@ func (s *Store) Open(id string) (*Trajectory, error) {
 
 // graph derives the neural graph of a run's model.
 func (s *Store) graph(id string, parameters []parameterShape) (*neuralgraph.NiNo, error) {
-	path := s.path(id, ".onnx")
+	path := s.path(id, modelSuffix)
 	m, err := onnxgraph.ReadFile(path)
 	if err != nil {
 		return nil, err
