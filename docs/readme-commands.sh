@@ -27,7 +27,13 @@ run weights convert "$model" -o weights.safetensors
 run trainable "$model"
 run artifacts "$model" -o artifacts --loss cross-entropy --optimizer adam --freeze 'fc.0.*'
 run train artifacts --data embedded --steps 20 --batch-size 32 --schedule cosine --out run
-run train "$model" --data embedded --steps 20 --lr 1e-3 --out run-model
+run train "$model" --data embedded --steps 20 --lr 1e-3 --keep-states 4,8,12,16,20 --out run-model
+
+# One nowcast over the states of that training, and NiNo for other runtimes.
+states=(run-model/states/step_0000{04,08,12,16,20}.safetensors)
+run nino step --model "$model" --states "${states[@]}" --k 20 -o next.safetensors
+run nino export -o nino.onnx --form tiles --precision int8
+for f in next.safetensors nino.onnx; do [ -s "$f" ] || { echo "$f is missing"; exit 1; }; done
 
 # What has been written is never replaced by accident, and a finished run resumes to itself.
 if run train artifacts --data embedded --steps 20 --out run; then echo "run was replaced"; exit 1; fi
