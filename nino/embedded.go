@@ -2,50 +2,38 @@ package nino
 
 import (
 	"bytes"
-	"embed"
-	"errors"
+	_ "embed"
 	"fmt"
-	"io/fs"
 
 	"ninox/onnxgraph/weights"
 )
 
-// embedded holds CARD.md and, where there are any, nino.safetensors.
-//
-//go:embed embedded
-var embedded embed.FS
+//go:embed embedded/nino.safetensors
+var embeddedWeights []byte
 
-const embeddedFile = "embedded/nino.safetensors"
+//go:embed embedded/CARD.md
+var embeddedCard string
 
-// Embedded is the network that is part of the program, nil where the program was
-// built without one. Its card is EmbeddedCard.
+// Embedded is the network that is part of the program. Its card is EmbeddedCard.
 func Embedded() (*Weights, error) {
-	raw, err := embedded.ReadFile(embeddedFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	set, meta, err := weights.ReadSafetensorsFrom(bytes.NewReader(raw), int64(len(raw)))
+	set, meta, err := weights.ReadSafetensorsFrom(bytes.NewReader(embeddedWeights), int64(len(embeddedWeights)))
 	if err != nil {
 		return nil, fmt.Errorf("weights of the program: %w", err)
 	}
 	return fromFile("weights of the program", set, meta)
 }
 
-// HasEmbedded says whether Embedded has a network.
-func HasEmbedded() bool {
-	_, err := fs.Stat(embedded, embeddedFile)
-	return err == nil
-}
-
 // EmbeddedCard says in Markdown what the network that is part of the program was
 // trained on and what it reaches.
-func EmbeddedCard() string {
-	raw, err := embedded.ReadFile("embedded/CARD.md")
-	if err != nil {
-		return ""
+func EmbeddedCard() string { return embeddedCard }
+
+// ImportOrEmbedded is Import, and Embedded where the path is empty. Messages
+// call the weights origin.
+func ImportOrEmbedded(path string) (w *Weights, origin string, err error) {
+	if path == "" {
+		w, err = Embedded()
+		return w, "the program", err
 	}
-	return string(raw)
+	w, err = Import(path)
+	return w, path, err
 }

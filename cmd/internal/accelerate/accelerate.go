@@ -89,7 +89,7 @@ func (o *options) resolve(c *cobra.Command, args []string) error {
 	var f app.Faults
 	o.Check(c, o.Source, &f)
 	f.OneOf("method", o.Method, method.Names())
-	o.method = method.Default(o.Methods.Weights)
+	o.method = method.Default()
 	if named, err := method.Lookup(o.Method); err == nil {
 		o.method = named
 	}

@@ -33,10 +33,7 @@ func (r *runner) draw(ctx context.Context, s analysis.Subject) ([]plot.Picture, 
 		return nil, err
 	}
 	if r.plan.Method.Weights != "" {
-		w, err := nino.Embedded()
-		if r.weights != "" {
-			w, err = nino.Import(r.weights)
-		}
+		w, _, err := nino.ImportOrEmbedded(r.weights)
 		if err != nil {
 			return nil, err
 		}

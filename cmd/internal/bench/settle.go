@@ -15,7 +15,6 @@ import (
 	"ninox/cmd/internal/job"
 	"ninox/cmd/internal/method"
 	"ninox/cmd/internal/version"
-	"ninox/nino"
 	"ninox/training"
 	"ninox/training/bench"
 	"ninox/training/data"
@@ -135,7 +134,7 @@ func settleWeights(m *bench.Method, weights *choices) (missing bool, err error) 
 		m.WeightsHash, err = training.FileHash(m.Weights)
 		return false, err
 	}
-	return kind.Weights != nino.VariantGNN || !nino.HasEmbedded(), nil
+	return kind.NeedsFile(), nil
 }
 
 // settleTasks reads the data and the models of the tasks.

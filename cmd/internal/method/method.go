@@ -95,16 +95,15 @@ func Lookup(name string) (Method, error) {
 	return Method{}, app.Usagef("method %q: expected one of %s", name, strings.Join(Names(), ", "))
 }
 
-// Default is the method where none is named: nino where there are weights, given
-// or part of the program, else linefit.
-func Default(weights string) Method {
-	name := Linefit
-	if weights != "" || nino.HasEmbedded() {
-		name = Nino
-	}
-	m, _ := Lookup(name) // both are in the table
+// Default is the method where none is named.
+func Default() Method {
+	m, _ := Lookup(Nino) // it is in the table
 	return m
 }
+
+// NeedsFile says whether the method needs --weights: a network, but not of the
+// kind that is part of the program.
+func (m Method) NeedsFile() bool { return m.Weights != "" && m.Weights != nino.VariantGNN }
 
 // Table describes the methods for a help text, a line each.
 func Table() string {

@@ -58,9 +58,6 @@ func network(p *Plan, s *setup) error {
 func (p *Plan) weights(s *setup) (w *nino.Weights, origin string, err error) {
 	if s.Weights == "" {
 		w, err = nino.Embedded()
-		if err == nil && w == nil {
-			err = app.Usagef("--method %s needs --weights", p.Method.Name)
-		}
 		p.Run.Record["weights"] = "of the program"
 		return w, "the weights of the program", err
 	}

@@ -116,7 +116,7 @@ func (o *Options) Check(c *cobra.Command, m Method, steps int, f *app.Faults) {
 			f.Addf("--%s: not for --method %s", flag, m.Name)
 		}
 	}
-	if m.Weights != "" && o.Weights == "" && !(m.Weights == nino.VariantGNN && nino.HasEmbedded()) {
+	if m.NeedsFile() && o.Weights == "" {
 		f.Addf("--method %s needs --weights: 'ninox nino import' makes them from the reference's files, 'ninox meta train' anew; --method linefit needs none", m.Name)
 	}
 	f.OneOf("safeguard", o.Safeguard, switches)

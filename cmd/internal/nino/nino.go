@@ -28,19 +28,6 @@ makes others from the files that the paper's authors publish.`,
 	return cmd
 }
 
-// readWeights reads --weights, in whose absence it takes those that are part of
-// the program. Messages call them origin.
-func readWeights(path string) (w *nino.Weights, origin string, err error) {
-	if path != "" {
-		w, err = nino.Import(path)
-		return w, path, err
-	}
-	if w, err = nino.Embedded(); err == nil && w == nil {
-		err = app.Usagef("--weights W is missing: this program was built without any; 'ninox nino import nino.pt -o W' makes them from the reference's file")
-	}
-	return w, "the program", err
-}
-
 // checkOutput refuses to replace a file unless asked to, before any work is done.
 func checkOutput(path string, overwrite bool) error {
 	if overwrite {
