@@ -54,16 +54,17 @@ func (a Ablation) Apply(w *Weights) (*Weights, error) {
 		}
 		set.Add(name, t)
 	}
-	args := maps.Clone(w.Args)
-	if a.NoWordPositions && args != nil {
+	args := map[string]string{}
+	maps.Copy(args, w.Args)
+	if a.NoWordPositions {
 		delete(args, "vocab_size")
 		delete(args, "wte_pos_enc")
 	}
-	out, err := NewWeights(set, args)
-	if err == nil && a.Scaling != "" {
-		out.Scaling = a.Scaling
+	if a.Scaling != "" {
+		delete(args, "scale_method")
+		maps.Copy(args, Settings(a.Scaling, false))
 	}
-	return out, err
+	return NewWeights(set, args)
 }
 
 // check names every part of the ablation that the weights do not allow.

@@ -1,6 +1,7 @@
 package nino
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +112,24 @@ func TestAblatedPositions(t *testing.T) {
 		b, _ := want.Floats(name)
 		if distance(a, b) > 1e-6 {
 			t.Errorf("%s differs by %g", name, distance(a, b))
+		}
+	}
+}
+
+// Written weights remember an ablation of the scaling.
+func TestAblatedScalingIsWritten(t *testing.T) {
+	w := importWeights(t, "nino_mlp")
+	for _, scaling := range Scalings() {
+		out, err := (Ablation{Scaling: scaling}).Apply(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "w.safetensors")
+		if err := out.Write(path, false); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Import(path); err != nil || again.Scaling != scaling {
+			t.Errorf("%s: read back as %+v (%v)", scaling, again, err)
 		}
 	}
 }

@@ -27,6 +27,22 @@ var referenceScalings = map[string]Scaling{
 	"min-max": ScaleMinMax, "min-max-param": ScaleMinMaxParameter, "none": ScaleNone,
 }
 
+// Settings are the reference's settings (model_args) of what the tensors of a
+// network do not show: how it scales, and whether it reads naive graphs of
+// attention. Those of the paper's main network are its defaults and left out.
+func Settings(s Scaling, naive bool) map[string]string {
+	out := map[string]string{}
+	for reference, scaling := range referenceScalings {
+		if scaling == s && s != ScaleLayerwise {
+			out["scale_method"] = reference
+		}
+	}
+	if naive {
+		out["improved_graph"] = "False"
+	}
+	return out
+}
+
 func scalingOf(reference string) (Scaling, error) {
 	s, ok := referenceScalings[reference]
 	if !ok {

@@ -39,8 +39,9 @@ func NewConfig(variant string, width int) (Config, error) {
 }
 
 // Initial makes the weights with which meta-training starts: normal with
-// deviation 0.02, biases 0 (as the reference does).
-func Initial(c Config, seed uint64) (*Weights, error) {
+// deviation 0.02, biases 0 (as the reference does). args are the reference's
+// settings, as of Settings.
+func Initial(c Config, args map[string]string, seed uint64) (*Weights, error) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	set := &weights.Set{}
 	for _, s := range c.expected() {
@@ -57,7 +58,7 @@ func Initial(c Config, seed uint64) (*Weights, error) {
 		}
 		set.AddFloats(s.name, dims, v)
 	}
-	return NewWeights(set, nil)
+	return NewWeights(set, args)
 }
 
 // Trained names the tensors that reach the output, those that can be trained:
@@ -217,6 +218,7 @@ type Example struct {
 	Target       []float32 // [Edges, F·H] for H horizons, 0 where Valid is not
 	Valid        []bool    // [Edges, F·H]
 	ValidCount   int
+	Unit         []float32 // [Edges, F], standard deviations of its tensor in one unit of a number's scale: 1 where scaling is layerwise
 }
 
 // Examples makes examples of one model's trajectories.
@@ -348,6 +350,12 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 	if err != nil {
 		return nil, fmt.Errorf("example: %w", err)
 	}
+	deviations := tr.scales
+	if c.Scaling != ScaleLayerwise {
+		if deviations, err = x.layerwise(states); err != nil {
+			return nil, err
+		}
+	}
 	ahead, err := x.ahead(future)
 	if err != nil {
 		return nil, err
@@ -356,6 +364,7 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 	ex := &Example{
 		Nodes: x.nodes, Edges: x.edges, Taps: taps, Index: x.index, Types: x.types, Positions: x.positions,
 		Features: make([]float32, x.edges*columns), Target: make([]float32, x.edges*outputs), Valid: make([]bool, x.edges*outputs),
+		Unit: make([]float32, x.edges*taps),
 	}
 	x.each(func(e int, p *piece, i, j int) {
 		tr.features(p, i, j, ex.Features[e*columns:(e+1)*columns])
@@ -365,13 +374,14 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 		first, sc := p.element(i, j), tr.scales[p.parameter]
 		for f, tap := range p.taps {
 			at := first + tap
-			scale := sc.at(at)
+			scale, deviation := sc.at(at), deviations[p.parameter].at(at)
+			ex.Unit[e*taps+f] = float32(scale.std / (deviation.std + scaleEpsilon))
 			for k, values := range ahead[p.parameter] {
 				if values == nil {
 					continue
 				}
-				v := float64(scale.apply(values[at]))
-				if math.IsNaN(v) || math.Abs(v) > limit {
+				v, far := float64(scale.apply(values[at])), float64(deviation.apply(values[at]))
+				if math.IsNaN(v) || !(math.Abs(far) <= limit) {
 					continue
 				}
 				n := e*outputs + f*len(future) + k
@@ -381,6 +391,15 @@ func (x *Examples) Example(states, future []*weights.Set, taps int, limit float6
 		}
 	})
 	return ex, nil
+}
+
+// layerwise are the scales of parameters by layer.
+func (x *Examples) layerwise(states []*weights.Set) ([]*scaler, error) {
+	tr, err := newTrajectory(context.Background(), x.plan, ScaleLayerwise, arraysOf(states), states[0], 1)
+	if err != nil {
+		return nil, fmt.Errorf("example: %w", err)
+	}
+	return tr.scales, nil
 }
 
 // ahead is the future by parameter and number.

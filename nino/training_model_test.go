@@ -13,6 +13,23 @@ import (
 	"ninox/runtime/runtimetest"
 )
 
+// exampleInputs are the inputs of the edges model but for the horizon.
+func exampleInputs(t *testing.T, c Config, ex *Example) values {
+	t.Helper()
+	var err error
+	in := values{}
+	in.floats(&err, inFeatures, ex.Features, ex.Edges, c.Taps*c.Context)
+	in.ints(&err, inTypes, ex.Types, ex.Edges)
+	if c.Variant == VariantGNN {
+		in.ints(&err, inEdges, ex.Index, 2, ex.Edges)
+		in.floats(&err, inPositions, ex.Positions, ex.Nodes, c.Positions)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
 // The training model must compute what the exported network computes, at the
 // horizons it is asked for, in their order.
 func TestTrainingModelForecast(t *testing.T) {
@@ -43,14 +60,8 @@ func TestTrainingModelForecast(t *testing.T) {
 			for i := range weight {
 				weight[i] = float32(i%7) / 4
 			}
-			in := values{}
+			in := exampleInputs(t, c, ex)
 			defer in.close()
-			in.floats(&err, inFeatures, ex.Features, ex.Edges, c.Taps*c.Context)
-			in.ints(&err, inTypes, ex.Types, ex.Edges)
-			if variant == VariantGNN {
-				in.ints(&err, inEdges, ex.Index, 2, ex.Edges)
-				in.floats(&err, inPositions, ex.Positions, ex.Nodes, c.Positions)
-			}
 			edges, buildErr := EdgesModel(w, DefaultOpset)
 			if err != nil || buildErr != nil {
 				t.Fatal(err, buildErr)

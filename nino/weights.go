@@ -1,6 +1,9 @@
 package nino
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,6 +128,17 @@ func (w *Weights) Parameters() int {
 		n += w.Tensors.Get(name).DataSize()
 	}
 	return n
+}
+
+// Hash is the SHA-256, in hexadecimal, of the names and values of the tensors.
+func (w *Weights) Hash() string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(slices.Values(w.Tensors.Names())) {
+		v, _ := w.Tensors.Floats(name) // checked when the weights were made
+		fmt.Fprintf(h, "%s %d\n", name, len(v))
+		binary.Write(h, binary.LittleEndian, v)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // NewWeights checks that the tensors make a network, with the reference's

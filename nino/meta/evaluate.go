@@ -82,7 +82,7 @@ func Evaluate(ctx context.Context, engine *ort.Engine, w *nino.Weights, s *Store
 	if err != nil {
 		return nil, err
 	}
-	win, err := openWindows(s, w.Config, true)
+	win, err := openWindows(s, w.Config, w.Naive(), true)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (s forecastSums) add(c nino.Config, ex *nino.Example, forecast []float32, h
 				for method, v := range map[string]float64{
 					MethodNetwork: float64(forecast[n]), MethodNewest: float64(states[c.Context-1]), MethodLinefit: extrapolate(states, k),
 				} {
-					off := math.Abs(v - float64(ex.Target[n]))
+					off := math.Abs(v-float64(ex.Target[n])) * float64(ex.Unit[e*ex.Taps+f])
 					s.count(forecastKey{method, k, AllTypes}, off)
 					s.count(forecastKey{method, k, int(ex.Types[e])}, off)
 				}

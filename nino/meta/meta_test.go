@@ -252,6 +252,54 @@ func TestTrain(t *testing.T) {
 	}
 }
 
+// Weights of WNN and of naive graphs say what they are, and weights that a
+// training starts from, even narrower ones, are better than random ones from
+// the first iteration on.
+func TestTrainMethodsAndStarts(t *testing.T) {
+	engine := runtimetest.Engine(t)
+	ctx, s := context.Background(), store(t)
+	if err := Collect(ctx, engine, plan(t, smallPlan), s, CollectOptions{Workers: 2}); err != nil {
+		t.Fatal(err)
+	}
+	train := func(change func(*TrainOptions)) *nino.Weights {
+		t.Helper()
+		o := smallTraining(filepath.Join(t.TempDir(), "run"), 1)
+		change(&o)
+		if _, err := Train(ctx, engine, s, o); err != nil {
+			t.Fatal(err)
+		}
+		w, err := nino.Import(filepath.Join(o.Dir, WeightsFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	if w := train(func(o *TrainOptions) { o.Variant, o.Scaling = nino.VariantMLP, nino.ScaleMinMaxParameter }); w.Scaling != nino.ScaleMinMaxParameter || w.Naive() {
+		t.Errorf("weights of WNN scale by %s", w.Scaling)
+	}
+	if w := train(func(o *TrainOptions) { o.Naive = true }); !w.Naive() || w.Scaling != nino.ScaleLayerwise {
+		t.Error("weights for naive graphs do not say so")
+	}
+	learned := train(func(o *TrainOptions) { o.Iterations = 250 })
+	wider := train(func(o *TrainOptions) { o.Width, o.Init, o.LR = 64, learned, 1e-4 })
+	off := func(w *nino.Weights) float64 {
+		f, err := Evaluate(ctx, engine, w, s, EvaluateOptions{Horizons: []int{20}, Spacing: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.Error(MethodNetwork, 20)
+	}
+	raw := train(func(o *TrainOptions) { o.Width = 64 })
+	if a, b, c := off(learned), off(wider), off(raw); !(math.Abs(a-b) < 0.1*(c-a)) {
+		t.Errorf("error %v, %v after widening, %v with random weights", a, b, c)
+	}
+	o := smallTraining(t.TempDir(), 1)
+	o.Width, o.Init = 48, learned
+	if _, err := Train(ctx, engine, s, o); err == nil || !strings.Contains(err.Error(), "multiple") {
+		t.Errorf("error %v, expected width 48 to be refused", err)
+	}
+}
+
 // A batch that is not finite is left out: no weight changes, and training goes
 // on.
 func TestTrainLeavesOutNonFinite(t *testing.T) {

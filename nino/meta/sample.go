@@ -28,8 +28,8 @@ type run struct {
 }
 
 // openWindows opens the runs of a store that are held out, or those that are
-// not.
-func openWindows(s *Store, c nino.Config, heldOut bool) (*windows, error) {
+// not, with naive graphs if asked.
+func openWindows(s *Store, c nino.Config, naive, heldOut bool) (*windows, error) {
 	ids, err := s.IDs()
 	if err != nil {
 		return nil, err
@@ -44,6 +44,9 @@ func openWindows(s *Store, c nino.Config, heldOut bool) (*windows, error) {
 		if t.Task.HeldOut != heldOut {
 			t.Close()
 			continue
+		}
+		if naive {
+			t.Graph = t.Graph.Naive()
 		}
 		x, err := nino.NewExamples(c, t.Graph)
 		if err != nil {

@@ -24,15 +24,18 @@ type TrainOptions struct {
 	Dir    string // run folder: metrics.jsonl, checkpoint.safetensors, weights.safetensors; required
 	Resume bool   // continue from the folder's checkpoint
 
-	Variant    string // default nino.VariantGNN
-	Width      int    // default 128
-	Iterations int    // default 20,000, as in the paper
-	Runs       int    // runs of a batch; default 4
-	Windows    int    // windows of each; default 4
-	Spacing    []int  // steps between the states of a window; default 200
-	Slice      int    // most nodes of a layer in an example, others are left out at random; default 256
-	Values     int    // a batch with so many values on its edges is full, whatever the windows; default 40,000
-	Horizons   int    // horizons that a batch is trained on, drawn from all; default 8, the paper takes all 40
+	Variant    string        // default nino.VariantGNN
+	Width      int           // default 128
+	Scaling    nino.Scaling  // default nino.ScaleLayerwise
+	Naive      bool          // read naive graphs of attention
+	Init       *nino.Weights // start with these in place of random ones, widened to Width
+	Iterations int           // default 20,000, as in the paper
+	Runs       int           // runs of a batch; default 4
+	Windows    int           // windows of each; default 4
+	Spacing    []int         // steps between the states of a window; default 200
+	Slice      int           // most nodes of a layer in an example, others are left out at random; default 256
+	Values     int           // a batch with so many values on its edges is full, whatever the windows; default 40,000
+	Horizons   int           // horizons that a batch is trained on, drawn from all; default 8, the paper takes all 40
 
 	LR, MinLR   float64 // at the start and at the end of half a cosine; default 3e-3, 1e-6
 	WeightDecay float64 // default 1e-2
@@ -48,6 +51,9 @@ type TrainOptions struct {
 func (o TrainOptions) defaults() (TrainOptions, error) {
 	if o.Variant == "" {
 		o.Variant = nino.VariantGNN
+	}
+	if o.Scaling == "" {
+		o.Scaling = nino.ScaleLayerwise
 	}
 	for _, d := range []struct {
 		v         *int
@@ -112,6 +118,7 @@ func Train(ctx context.Context, engine *ort.Engine, s *Store, o TrainOptions) (*
 	if err != nil {
 		return nil, err
 	}
+	c.Scaling = o.Scaling
 	if o.Horizons > c.Horizons {
 		return nil, fmt.Errorf("meta train: %d horizons in a batch, the network has %d", o.Horizons, c.Horizons)
 	}
@@ -134,8 +141,7 @@ type trainer struct {
 	heldOut *windows // nil: the store holds none
 	exec    *training.Executor
 	average *weights.Set // nil: no averaging
-	names   []string     // of the network's tensors
-	fixed   *weights.Set // tensors that get no gradient
+	initial *nino.Weights
 
 	iteration int // done
 	began     time.Time
@@ -157,10 +163,10 @@ func (t *trainer) close() {
 
 func (t *trainer) open(s *Store) error {
 	var err error
-	if t.train, err = openWindows(s, t.config, false); err != nil {
+	if t.train, err = openWindows(s, t.config, t.options.Naive, false); err != nil {
 		return err
 	}
-	if t.heldOut, err = openWindows(s, t.config, true); err != nil {
+	if t.heldOut, err = openWindows(s, t.config, t.options.Naive, true); err != nil {
 		fmt.Fprintf(t.options.Progress, "%v: no validation\n", err)
 		t.heldOut = nil
 	}
@@ -170,7 +176,7 @@ func (t *trainer) open(s *Store) error {
 	if _, err := os.Stat(t.path(checkpointFile)); err == nil && !t.options.Resume {
 		return fmt.Errorf("%s holds a training; resume it or choose another folder", t.options.Dir)
 	}
-	start, err := nino.Initial(t.config, t.options.Seed)
+	start, err := t.start()
 	if err != nil {
 		return err
 	}
@@ -189,7 +195,7 @@ func (t *trainer) open(s *Store) error {
 	if t.exec, err = training.NewExecutor(t.engine, a, training.ExecutorOptions{Workers: 1}); err != nil {
 		return err
 	}
-	t.names, t.fixed = start.Tensors.Names(), start.Tensors
+	t.initial = start
 	if t.options.EMA > 0 {
 		if t.average, err = t.exec.State(); err != nil {
 			return err
@@ -199,6 +205,22 @@ func (t *trainer) open(s *Store) error {
 		return t.restore()
 	}
 	return nil
+}
+
+// start makes the weights to begin with.
+func (t *trainer) start() (*nino.Weights, error) {
+	o, args := t.options, nino.Settings(t.config.Scaling, t.options.Naive)
+	if o.Init == nil {
+		return nino.Initial(t.config, args, o.Seed)
+	}
+	w, err := o.Init.Widen(o.Width, o.Seed)
+	if err != nil {
+		return nil, err
+	}
+	if w.Config != t.config || w.Naive() != o.Naive {
+		return nil, fmt.Errorf("the initial weights are of a network %+v (naive graphs: %t), expected %+v (%t)", w.Config, w.Naive(), t.config, o.Naive)
+	}
+	return nino.NewWeights(w.Tensors, args)
 }
 
 func (t *trainer) path(name string) string { return filepath.Join(t.options.Dir, name) }
@@ -303,14 +325,14 @@ func (t *trainer) weights() (*nino.Weights, error) {
 		}
 	}
 	set := &weights.Set{}
-	for _, name := range t.names {
+	for _, name := range t.initial.Tensors.Names() {
 		d := state.Get(name)
 		if d == nil { // the last layer of message passing, which reaches no edge
-			d = t.fixed.Get(name)
+			d = t.initial.Tensors.Get(name)
 		}
 		set.Add(name, d)
 	}
-	return nino.NewWeights(set.Clone(), nil)
+	return nino.NewWeights(set.Clone(), t.initial.Args)
 }
 
 // report appends a line to the metrics and tells of it.
@@ -362,11 +384,14 @@ const (
 
 // settings are what a checkpoint and the training that resumes it must share.
 func (t *trainer) settings() (string, error) {
-	o := t.options
+	o, initial := t.options, ""
+	if o.Init != nil {
+		initial = o.Init.Hash()
+	}
 	b, err := json.Marshal(map[string]any{
 		"config": t.config, "iterations": o.Iterations, "runs": o.Runs, "windows": o.Windows, "spacing": o.Spacing, "horizons": o.Horizons, "slice": o.Slice, "values": o.Values,
 		"lr": o.LR, "min_lr": o.MinLR, "weight_decay": o.WeightDecay, "clip_norm": o.ClipNorm, "ema": o.EMA, "seed": o.Seed,
-		"store": t.train.ids(),
+		"naive": o.Naive, "init": initial, "store": t.train.ids(),
 	})
 	return string(b), err
 }

@@ -87,6 +87,7 @@ func TestTrainFlags(t *testing.T) {
 	checkFlags(t, newTrain, []string{"store", "--out=d"}, nil, map[string]flagTest[trainOptions]{
 		"out":              {"e", func(o trainOptions) any { return o.Dir }, "e"},
 		"method":           {"wnn+", func(o trainOptions) any { return o.Method }, "wnn+"},
+		"init":             {"w", func(o trainOptions) any { return o.From }, "w"},
 		"width":            {"32", func(o trainOptions) any { return o.Width }, 32},
 		"iterations":       {"70", func(o trainOptions) any { return o.Iterations }, 70},
 		"runs":             {"5", func(o trainOptions) any { return o.Runs }, 5},

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ninox/cmd/internal/app"
+	"ninox/cmd/internal/method"
 	"ninox/nino"
 	"ninox/nino/meta"
 	"ninox/training"
@@ -16,6 +20,7 @@ import (
 type trainOptions struct {
 	Store  string
 	Method string
+	From   string
 	meta.TrainOptions
 }
 
@@ -24,11 +29,12 @@ func newTrain(a *app.App, run func(context.Context, *app.App, trainOptions) erro
 	cmd := &cobra.Command{
 		Use:   "train STORE",
 		Short: "Train the network on the trajectories of a store",
-		Long: `Fits NiNo (or WNN+) to windows of five past states: the loss is the mean absolute error of the scaled
+		Long: `Fits NiNo (or another of the methods) to windows of five past states: the loss is the mean absolute error of the scaled
 parameters over all horizons. The runs of the store that are held out measure the forecast on the way.
 OUT/weights.safetensors is what 'accelerate --weights' and 'nino step --weights' take.`,
 		Example: `  ninox meta train trajectories --out nino-32 --width 32
   ninox meta train trajectories --out nino-32 --width 32 --resume
+  ninox meta train trajectories --out nino-128 --width 128 --init nino-32/weights.safetensors --lr 1e-3
   ninox meta train trajectories --out wnn --method wnn+`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -41,8 +47,9 @@ OUT/weights.safetensors is what 'accelerate --weights' and 'nino step --weights'
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.Dir, "out", "o", "", "folder of the training")
-	f.StringVar(&o.Method, "method", "nino", "nino or wnn+")
+	f.StringVar(&o.Method, "method", method.Nino, "what to train: "+strings.Join(methods, ", "))
 	f.IntVar(&o.Width, "width", 128, "width of the hidden layers")
+	f.StringVar(&o.From, "init", "", "weights to start from in place of random ones; narrower ones are widened")
 	f.IntVar(&o.Iterations, "iterations", 20000, "updates")
 	f.IntVar(&o.Runs, "runs", 4, "runs in a batch")
 	f.IntVar(&o.Windows, "windows", 4, "windows of each of them")
@@ -61,7 +68,19 @@ OUT/weights.safetensors is what 'accelerate --weights' and 'nino step --weights'
 	return cmd
 }
 
-var methods = []string{"nino", "wnn+"}
+// networks are the methods that are trained: variant, scaling and graphs.
+var networks = map[string]struct {
+	variant string
+	scaling nino.Scaling
+	naive   bool
+}{
+	method.Nino:      {nino.VariantGNN, nino.ScaleLayerwise, false},
+	method.NinoNaive: {nino.VariantGNN, nino.ScaleLayerwise, true},
+	method.WNN:       {nino.VariantMLP, nino.ScaleMinMaxParameter, false},
+	method.WNNPlus:   {nino.VariantMLP, nino.ScaleLayerwise, false},
+}
+
+var methods = slices.Sorted(maps.Keys(networks))
 
 func (o *trainOptions) check(c *cobra.Command) error {
 	var f app.Faults
@@ -97,8 +116,12 @@ func runTrain(ctx context.Context, a *app.App, o trainOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.Variant = nino.VariantGNN; o.Method == "wnn+" {
-		o.Variant = nino.VariantMLP
+	n := networks[o.Method]
+	o.Variant, o.Scaling, o.Naive = n.variant, n.scaling, n.naive
+	if o.From != "" {
+		if o.Init, err = nino.Import(o.From); err != nil {
+			return err
+		}
 	}
 	o.Seed, o.Progress = a.Seed, a.Progress()
 	w, err := meta.Train(ctx, engine, store, o.TrainOptions)
