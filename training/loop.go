@@ -56,7 +56,8 @@ type loop struct {
 	progress progress
 	values   map[*data.Batch]map[string]*ort.Value
 
-	step      int // completed
+	step      int    // completed
+	digest    string // of the samples used so far, of a stream
 	loss      float64
 	earlier   float64 // seconds of the runs that this one resumes
 	started   time.Time
@@ -69,7 +70,8 @@ type loop struct {
 	nowcasts  []Nowcast
 	reached   *int // first step at which an evaluation reached the target
 	last      *Evaluation
-	lastStep  int // step of last; -1 before the first
+	lastStep  int    // step of last; -1 before the first
+	ended     string // remark on data that ended before the last step
 	best      *Best
 	saved     int // step of the last checkpoint
 	keepAfter map[int]bool
@@ -158,7 +160,7 @@ func newLoop(c Config) (*loop, error) {
 		return nil, errors.Join(err, l.metrics.close())
 	}
 	l.loader, err = data.NewLoader(l.train, data.LoaderOptions{
-		Batch: l.perBatch, Shuffle: !c.NoShuffle, Seed: c.Seed, Start: int64(l.step) * int64(c.Accumulate), Hold: c.Accumulate,
+		Batch: l.perBatch, Shuffle: !c.NoShuffle, Seed: c.Seed, Start: int64(l.step) * int64(c.Accumulate), Hold: c.Accumulate, Digest: l.digest,
 	})
 	if err != nil {
 		return nil, errors.Join(err, l.metrics.close())
@@ -193,6 +195,7 @@ func (l *loop) restore() error {
 	}
 	l.Trainer.SetStepCount(s.Updates)
 	l.step, l.saved, l.buffer, l.nowcasts = s.Step, s.Step, s.states, s.Nowcasts
+	l.digest = s.Digest
 	l.recent, l.trial, l.best = s.Recent, s.trial, s.Best
 	if s.Account != nil {
 		l.account, l.cost = *s.Account, *s.Cost
@@ -265,9 +268,11 @@ func (l *loop) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		// A step that has begun is finished, so that parameters and moments
-		// belong together when the run is interrupted.
-		if err := l.one(context.WithoutCancel(ctx), l.step+1); err != nil {
+		err := l.one(ctx, l.step+1)
+		if errors.Is(err, data.ErrEnd) {
+			return l.endOfData(ctx)
+		}
+		if err != nil {
 			return err
 		}
 		l.step++
@@ -278,10 +283,21 @@ func (l *loop) run(ctx context.Context) error {
 	return nil
 }
 
+// endOfData ends a run whose data, a stream, has ended: as if the steps so far had
+// been all that were asked for.
+func (l *loop) endOfData(ctx context.Context) error {
+	if l.step == 0 {
+		return fmt.Errorf("data %s: it ends before the first step, which takes %d samples", l.train.Name(), l.perBatch*l.Accumulate)
+	}
+	l.ended, l.Steps = fmt.Sprintf("; there the data ended, %d steps were asked for", l.Steps), l.step
+	return l.evaluateIfDue(ctx)
+}
+
 // one makes one step, counted from 1: a nowcast where one is due and accepted,
 // an ordinary optimizer step otherwise.
 func (l *loop) one(ctx context.Context, step int) error {
 	batches := make([]map[string]*ort.Value, l.Accumulate)
+	digest := ""
 	for i := range batches {
 		b, err := l.loader.Next(ctx)
 		if err != nil {
@@ -290,7 +306,12 @@ func (l *loop) one(ctx context.Context, step int) error {
 		if batches[i], err = l.batchValues(b); err != nil {
 			return err
 		}
+		digest = b.Digest
 	}
+	l.digest = digest
+	// A step that has begun is finished, so that parameters and moments belong
+	// together when the run is interrupted.
+	ctx = context.WithoutCancel(ctx)
 	due, err := l.collect(step)
 	if err != nil {
 		return err
@@ -455,7 +476,7 @@ func (l *loop) snapshot() (*snapshot, error) {
 		return nil, err
 	}
 	s := &snapshot{params: params, moments: moments, buffers: buffers, average: l.averaged(), states: l.buffer, snapshotMeta: snapshotMeta{
-		Step: l.step, Updates: l.Trainer.StepCount(), Seconds: l.seconds(), StepsToTarget: l.reached,
+		Step: l.step, Digest: l.digest, Updates: l.Trainer.StepCount(), Seconds: l.seconds(), StepsToTarget: l.reached,
 		Evaluation: l.last, EvalStep: l.lastStep, Best: l.best, Nowcasts: slices.Clone(l.nowcasts), Recent: l.recent,
 	}, trial: l.trial}
 	if l.step > 0 {

@@ -230,6 +230,9 @@ func (c Config) withDefaults() (Config, error) {
 		if n.Context() < 1 || c.Period%n.Context() != 0 {
 			bad("Period is %d, expected a multiple of the %d states that %s wants", c.Period, n.Context(), n.Name())
 		}
+		if c.Safeguard && c.Train != nil && data.IsOnce(c.Train) {
+			bad("Safeguard looks ahead at samples, which a stream does not allow")
+		}
 		if c.Safeguard && n.Context() > 0 && c.Period < 2*n.Context() {
 			bad("Period is %d, expected at least %d: the safeguard needs a step between two states", c.Period, 2*n.Context())
 		}

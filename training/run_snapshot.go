@@ -40,8 +40,9 @@ type snapshot struct {
 
 type snapshotMeta struct {
 	Step          int         `json:"step"`
-	Updates       int64       `json:"updates"` // made by the optimizer
-	Seconds       float64     `json:"seconds"` // training time so far
+	Digest        string      `json:"data_digest,omitempty"` // of the samples used so far, of a stream
+	Updates       int64       `json:"updates"`               // made by the optimizer
+	Seconds       float64     `json:"seconds"`               // training time so far
 	StepsToTarget *int        `json:"steps_to_target"`
 	Loss          *float64    `json:"loss"`      // of the last step
 	Evaluation    *Evaluation `json:"eval"`      // the last one

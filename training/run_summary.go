@@ -132,7 +132,7 @@ func (l *loop) closing(s *Summary) string {
 			text += fmt.Sprintf(", target of %g reached at step %d", l.Target.Value, *s.StepsToTarget)
 		}
 	}
-	return text
+	return text + l.ended
 }
 
 // RecordNote is the key of Config.Record under which a remark on the data

@@ -2,11 +2,14 @@ package data
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -23,7 +26,8 @@ type arrowTable struct {
 	ended  func() error                      // what is wrong with an end that read reports
 	schema *arrow.Schema
 	fields []field
-	row    int64 // the first of the next batch
+	shapes [][]int64 // by field: that of a row of a tensor type, else nil
+	row    int64     // the first of the next batch
 	chunk  []series
 }
 
@@ -63,7 +67,7 @@ func openArrowFile(path string, f *os.File) (t *arrowTable, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return newArrowTable(path, r.Schema(), r.Read, nil, f.Close), nil
+	return newArrowTable(path, r.Schema(), r.Read, nil, f.Close)
 }
 
 // openArrowStream reads from a pipe or file that r is at the start of. It reads
@@ -92,7 +96,7 @@ func openArrowStream(name string, r io.Reader) (t *arrowTable, err error) {
 		}
 		return nil
 	}
-	return newArrowTable(name, s.Schema(), read, ended, func() error { return nil }), nil
+	return newArrowTable(name, s.Schema(), read, ended, func() error { return nil })
 }
 
 // countingReader counts bytes and keeps the last eight of them.
@@ -124,12 +128,40 @@ func (c *countingReader) marked() bool {
 	return c.last == [8]byte{0xFF, 0xFF, 0xFF, 0xFF} && c.read == 4
 }
 
-func newArrowTable(name string, s *arrow.Schema, read func() (arrow.RecordBatch, error), ended, close func() error) *arrowTable {
+func newArrowTable(name string, s *arrow.Schema, read func() (arrow.RecordBatch, error), ended, close func() error) (*arrowTable, error) {
 	t := &arrowTable{name: name, read: read, ended: ended, close: close, schema: s, chunk: make([]series, s.NumFields())}
 	for _, f := range s.Fields() {
-		t.fields = append(t.fields, arrowField(f))
+		shape, err := tensorShape(f)
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", f.Name, err)
+		}
+		t.fields, t.shapes = append(t.fields, arrowField(f)), append(t.shapes, shape)
 	}
-	return t
+	return t, nil
+}
+
+// tensorShape is the shape of the rows of a field of Arrow's type
+// arrow.fixed_shape_tensor, nil for another type
+// (https://arrow.apache.org/docs/format/CanonicalExtensions.html).
+func tensorShape(f arrow.Field) ([]int64, error) {
+	if name, _ := f.Metadata.GetValue(ipc.ExtensionTypeKeyName); name != "arrow.fixed_shape_tensor" {
+		return nil, nil
+	}
+	var meta struct {
+		Shape       []int64 `json:"shape"`
+		Permutation []int   `json:"permutation"`
+	}
+	text, _ := f.Metadata.GetValue(ipc.ExtensionMetadataKeyName)
+	if err := json.Unmarshal([]byte(text), &meta); err != nil {
+		return nil, fmt.Errorf("shape of the tensors: %w", err)
+	}
+	if !slices.IsSorted(meta.Permutation) {
+		return nil, fmt.Errorf("tensors whose axes are permuted %v, expected them in order", meta.Permutation)
+	}
+	if meta.Shape == nil {
+		meta.Shape = []int64{}
+	}
+	return meta.Shape, nil
 }
 
 func arrowField(f arrow.Field) field {
@@ -189,12 +221,10 @@ func (t *arrowTable) Next(ctx context.Context) (_ []series, err error) {
 		}
 	}()
 	b, err := t.read()
+	if errors.Is(err, io.EOF) && t.ended != nil {
+		err = cmp.Or(t.ended(), err)
+	}
 	if errors.Is(err, io.EOF) {
-		if t.ended != nil {
-			if err := t.ended(); err != nil {
-				return nil, err
-			}
-		}
 		return nil, io.EOF
 	}
 	if err != nil {
@@ -211,7 +241,7 @@ func (t *arrowTable) Next(ctx context.Context) (_ []series, err error) {
 		if t.fields[at].Kind == fieldOther {
 			continue
 		}
-		if err := s.addArrow(b.Column(at), int(b.NumRows())); err != nil {
+		if err := s.addArrow(b.Column(at), int(b.NumRows()), t.shapes[at]); err != nil {
 			return nil, &FileError{t.name, t.row, -1, fmt.Errorf("column %q: %w", t.fields[at].Name, err)}
 		}
 	}
@@ -219,8 +249,9 @@ func (t *arrowTable) Next(ctx context.Context) (_ []series, err error) {
 	return t.chunk, nil
 }
 
-// addArrow appends the rows of an array.
-func (s *series) addArrow(a arrow.Array, rows int) error {
+// addArrow appends the rows of an array. Lists that stand for tensors have the
+// given shape, else nil.
+func (s *series) addArrow(a arrow.Array, rows int, shape []int64) error {
 	dims := []int64{}
 	for {
 		if a.NullN() > 0 {
@@ -248,11 +279,25 @@ func (s *series) addArrow(a arrow.Array, rows int) error {
 	if rows == 0 {
 		return nil
 	}
+	if shape != nil {
+		if len(dims) != 1 || dims[0] != elements(shape) {
+			return fmt.Errorf("lists of shape %v, expected tensors of shape %v", dims, shape)
+		}
+		dims = shape
+	}
 	if err := s.shaped(dims); err != nil {
 		return err
 	}
 	s.rows += rows - 1
 	return s.addElements(a)
+}
+
+func elements(dims []int64) int64 {
+	n := int64(1)
+	for _, d := range dims {
+		n *= d
+	}
+	return n
 }
 
 // listOf takes a list array apart: the length that all lists have, and their

@@ -63,7 +63,7 @@ type Buffer struct {
 type Dataset interface {
 	// Name says what the data is, for messages and records.
 	Name() string
-	// Len is the number of samples.
+	// Len is the number of samples; 0 where nobody knows it yet, of a Stream.
 	Len() int
 	// Columns lists what a sample consists of. The caller must not change it.
 	Columns() []Column
@@ -198,11 +198,16 @@ func (b *bound) Batch(indices []int, into []Buffer) error {
 	if len(into) != len(b.cols) {
 		return fmt.Errorf("data %s: %d buffers for %d columns", b.Name(), len(into), len(b.cols))
 	}
+	return b.Dataset.Batch(indices, b.spread(into))
+}
+
+// spread puts buffers in the order of the wrapped data set's columns.
+func (b *bound) spread(into []Buffer) []Buffer {
 	all := make([]Buffer, len(b.Dataset.Columns()))
 	for i, j := range b.pick {
 		all[j] = into[i]
 	}
-	return b.Dataset.Batch(indices, all)
+	return all
 }
 
 // checkBuffers reports a batch request that d cannot serve.

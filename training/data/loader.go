@@ -1,9 +1,11 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync"
 
@@ -42,6 +44,7 @@ type LoaderOptions struct {
 	Start   int64  // number of the first batch, counted from 0 over all epochs
 	Depth   int    // batches prepared ahead; default 2
 	Hold    int    // batches that stay valid at a time, the latest ones; default 1
+	Digest  string // of a Stream: that of the batch before Start, as a run to be resumed had it; empty: not checked
 }
 
 // Batch is one prepared batch. It belongs to the loader and is valid until Next
@@ -52,9 +55,11 @@ type Batch struct {
 	Index   int64 // counted from 0 over all epochs
 	Columns []Column
 	Buffers []Buffer // by column
+	Digest  string   // of a Stream: checksum of all its samples up to this batch
 }
 
-// Loader prepares batches in the background, epoch after epoch without end.
+// Loader prepares batches in the background: epoch after epoch without end, or
+// those of a Stream up to its end.
 type Loader struct {
 	order Order
 	ready chan *Batch
@@ -71,7 +76,7 @@ func NewLoader(d Dataset, o LoaderOptions) (*Loader, error) {
 	if o.Batch <= 0 {
 		return nil, fmt.Errorf("data %s: batches of %d samples", d.Name(), o.Batch)
 	}
-	if d.Len() < o.Batch {
+	if !IsOnce(d) && d.Len() < o.Batch {
 		return nil, fmt.Errorf("data %s: %d samples do not fill a batch of %d", d.Name(), d.Len(), o.Batch)
 	}
 	if o.Depth <= 0 {
@@ -91,8 +96,12 @@ func NewLoader(d Dataset, o LoaderOptions) (*Loader, error) {
 	for range o.Depth + o.Hold {
 		l.free <- NewBatch(d.Columns(), o.Batch)
 	}
+	fill := l.choice(d)
+	if s := streamOf(d); s != nil {
+		fill = l.sequence(d, s, o)
+	}
 	l.done.Add(1)
-	go l.fill(ctx, d, o.Start)
+	go l.fill(ctx, o.Start, fill)
 	return l, nil
 }
 
@@ -109,11 +118,10 @@ func NewBatch(cols []Column, n int) *Batch {
 	return b
 }
 
-func (l *Loader) fill(ctx context.Context, d Dataset, next int64) {
+// fill prepares batches from number next on until there are no more.
+func (l *Loader) fill(ctx context.Context, next int64, fill func(context.Context, *Batch) error) {
 	defer l.done.Done()
 	defer close(l.ready)
-	per := l.order.PerEpoch()
-	epoch, samples := int64(-1), []int(nil)
 	for ; ; next++ {
 		var b *Batch
 		select {
@@ -121,12 +129,8 @@ func (l *Loader) fill(ctx context.Context, d Dataset, next int64) {
 		case <-ctx.Done():
 			return
 		}
-		if e := next / per; e != epoch {
-			epoch, samples = e, l.order.Epoch(e)
-		}
-		at := int(next%per) * l.order.Batch
 		b.Index = next
-		if err := d.Batch(samples[at:at+l.order.Batch], b.Buffers); err != nil {
+		if err := fill(ctx, b); err != nil {
 			l.err = err
 			return
 		}
@@ -138,10 +142,52 @@ func (l *Loader) fill(ctx context.Context, d Dataset, next int64) {
 	}
 }
 
+// choice fills batches with the samples that the order chooses.
+func (l *Loader) choice(d Dataset) func(context.Context, *Batch) error {
+	epoch, samples := int64(-1), []int(nil)
+	return func(_ context.Context, b *Batch) error {
+		per := l.order.PerEpoch()
+		if e := b.Index / per; e != epoch {
+			epoch, samples = e, l.order.Epoch(e)
+		}
+		at := int(b.Index%per) * l.order.Batch
+		return d.Batch(samples[at:at+l.order.Batch], b.Buffers)
+	}
+}
+
+// sequence fills batches with the samples of a stream, one after another.
+func (l *Loader) sequence(d Dataset, s *Stream, o LoaderOptions) func(context.Context, *Batch) error {
+	begun := false
+	return func(ctx context.Context, b *Batch) error {
+		if !begun {
+			begun = true
+			if err := s.skip(ctx, o.Start*int64(o.Batch), o.Digest); err != nil {
+				return err
+			}
+		}
+		into := b.Buffers
+		if bound, ok := d.(*bound); ok {
+			into = bound.spread(into)
+		}
+		err := s.next(ctx, o.Batch, into)
+		if err == io.EOF { // itself: an image that breaks off is a fault
+			return ErrEnd
+		}
+		if err != nil {
+			return err
+		}
+		b.Digest = s.digest()
+		return nil
+	}
+}
+
 // Order is the order in which the loader goes through the samples.
 func (l *Loader) Order() Order { return l.order }
 
-// Next waits for the next batch.
+// ErrEnd says that a Stream has no further batch.
+var ErrEnd = errors.New("the data has ended")
+
+// Next waits for the next batch; ErrEnd where a Stream has no more.
 func (l *Loader) Next(ctx context.Context) (*Batch, error) {
 	if len(l.held) == l.hold {
 		l.free <- l.held[0]
@@ -150,8 +196,8 @@ func (l *Loader) Next(ctx context.Context) (*Batch, error) {
 	select {
 	case b, ok := <-l.ready:
 		if !ok {
-			if l.err != nil {
-				return nil, l.err
+			if err := cmp.Or(ctx.Err(), l.err); err != nil {
+				return nil, err
 			}
 			return nil, errors.New("data: the loader is closed")
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,9 @@ var (
 // openTableFiles reads Parquet or Arrow files. What they hold follows from their
 // columns: images with a label, else text, else numbers.
 func openTableFiles(ctx context.Context, kind, list string, o Options) (*Split, error) {
+	if list == standardInput {
+		return nil, errors.New("standard input is a stream, which comes once: only arrow:- to train on is read from there; name a file")
+	}
 	files, err := filesOf(list, func(name string) bool { return filepath.Ext(name) == "."+kind })
 	if err != nil {
 		return nil, err
@@ -109,11 +113,7 @@ func choose(t table, what string, usual []string, fits func(field) bool) (int, e
 }
 
 func (r *tableReader) images(ctx context.Context, name string, files []string, t *tables) (Dataset, error) {
-	at, err := choose(t, "of images", pictureNames, func(f field) bool { return f.Kind == fieldPicture })
-	if err != nil {
-		return nil, err
-	}
-	label, err := choose(t, "of whole numbers", labelNames, func(f field) bool { return f.Kind == fieldInts && f.Rank == 0 })
+	at, label, err := pictureFields(t)
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +140,27 @@ func (r *tableReader) images(ctx context.Context, name string, files []string, t
 	return g, nil
 }
 
-// classesOf is the number of classes: that of the names which the datasets library
-// of Hugging Face leaves in a file, or what the labels need.
+// pictureFields finds the columns of images and of labels.
+func pictureFields(t table) (at, label int, err error) {
+	if at, err = choose(t, "of images", pictureNames, func(f field) bool { return f.Kind == fieldPicture }); err != nil {
+		return 0, 0, err
+	}
+	label, err = choose(t, "of whole numbers", labelNames, func(f field) bool { return f.Kind == fieldInts && f.Rank == 0 })
+	return at, label, err
+}
+
+// classesOf is the number of classes: that of the names in a file, or what the
+// labels need.
 func classesOf(t table, column string, labels []int64) int {
+	if n := namedClasses(t, column); n > 0 {
+		return n
+	}
+	return int(slices.Max(labels)) + 1
+}
+
+// namedClasses is the number of class names which the datasets library of Hugging
+// Face leaves in a file, 0 where there are none.
+func namedClasses(t table, column string) int {
 	var meta struct {
 		Info struct {
 			Features map[string]struct {
@@ -150,12 +168,10 @@ func classesOf(t table, column string, labels []int64) int {
 			} `json:"features"`
 		} `json:"info"`
 	}
-	if err := json.Unmarshal([]byte(t.Metadata("huggingface")), &meta); err == nil {
-		if n := len(meta.Info.Features[column].Names); n > 0 {
-			return n
-		}
+	if err := json.Unmarshal([]byte(t.Metadata("huggingface")), &meta); err != nil {
+		return 0
 	}
-	return int(slices.Max(labels)) + 1
+	return len(meta.Info.Features[column].Names)
 }
 
 // tokens adds the text of a table to that of its part. Rows follow each other as
@@ -210,6 +226,11 @@ func readArrays(ctx context.Context, name string, t *tables) (Dataset, error) {
 	}); err != nil {
 		return nil, err
 	}
+	return arraysOf(name, fields, all)
+}
+
+// arraysOf makes a data set of the numeric columns of rows, which it keeps.
+func arraysOf(name string, fields []field, all []series) (Dataset, error) {
 	set := &weights.Set{}
 	for i, f := range fields {
 		a := &all[i]

@@ -132,6 +132,7 @@ func run(ctx context.Context, a *app.App, o options) error {
 		return err
 	}
 	a.Notef("%s", o.intention())
+	o.Once = o.method.Kind == method.Plain || o.NoBaseline && (o.method.Kind != method.Nowcast || o.Methods.Safeguard == "off")
 	j, err := job.Prepare(ctx, a, o.Source, o.Options)
 	if err != nil {
 		return err

@@ -40,6 +40,10 @@ type Options struct {
 	Out             string
 	Resume          bool
 	Overwrite       bool
+
+	// Once says that the command goes through its data once, so that this may be a
+	// stream.
+	Once bool
 }
 
 // Register adds the flags to a command.
@@ -52,7 +56,7 @@ func (o *Options) Register(c *cobra.Command) {
 	f.IntVar(&o.Reading.Length, "seq-len", 0, "of text: tokens in a sequence (default: that of the task, else 128)")
 	f.StringVar(&o.ImageSize, "image-size", "", "of pictures: scale to this many pixels, N or HEIGHTxWIDTH, and take the middle (default: all have one size)")
 	f.IntVar(&o.Steps, "steps", 0, "optimizer steps (default: those of the task)")
-	f.IntVar(&o.Batch, "batch-size", 0, "samples per batch (default: that of the task or model, else 128)")
+	f.IntVar(&o.Batch, "batch-size", 0, "samples per batch (default: that of the task or model, else 128; of a stream, the rows of its first record batch)")
 	f.IntVar(&o.Accumulate, "accumulate", 1, "batches whose gradients are summed for one step")
 	f.BoolVar(&o.NoShuffle, "no-shuffle", false, "take the samples in their own order")
 	f.Float64Var(&o.LR, "lr", 0, "learning rate (default: that of the task or artifacts, else 0.001)")

@@ -70,8 +70,20 @@ func (j *Job) open(ctx context.Context) error {
 			return err
 		}
 	}
-	j.Split, err = data.OpenWith(ctx, j.Data, j.Reading)
+	j.Split, err = j.read(ctx, func() (*data.Split, error) { return data.OpenWith(ctx, j.Data, j.Reading) })
 	return err
+}
+
+// read opens --data: a stream, or with open.
+func (j *Job) read(ctx context.Context, open func() (*data.Split, error)) (*data.Split, error) {
+	if !data.IsStream(j.Data) {
+		return open()
+	}
+	if !j.Once {
+		return nil, app.Usagef("--data %s: a stream comes once, but would be needed several times; write it to a file (accelerate needs it once with --no-baseline --safeguard off)", j.Data)
+	}
+	j.NoShuffle = true
+	return data.OpenStream(ctx, j.Data, j.app.In, j.Reading)
 }
 
 func (j *Job) openTask(ctx context.Context) error {
@@ -82,7 +94,7 @@ func (j *Job) openTask(ctx context.Context) error {
 	if t.Decay > 0 {
 		j.WeightDecay = cmp.Or(j.WeightDecay, t.Decay)
 	}
-	if j.Split, err = t.Open(ctx, j.Data, j.Reading); err != nil {
+	if j.Split, err = j.read(ctx, func() (*data.Split, error) { return t.Open(ctx, j.Data, j.Reading) }); err != nil {
 		if j.Data == "" && t.Length == 0 {
 			err = fmt.Errorf("%w; or try --data embedded", err)
 		}
@@ -147,6 +159,10 @@ func (j *Job) fitBatch() error {
 			return app.Usagef("--batch-size %d: the model's input %q is %s, so batches have %d samples", j.Batch, in.Name, in.Type, fixed)
 		}
 		j.Batch = fixed
+	}
+	if s, ok := j.Split.Train.(*data.Stream); ok {
+		j.Batch = cmp.Or(j.Batch, s.FirstRows())
+		return nil
 	}
 	rows := train.Len() * unit
 	j.Batch = cmp.Or(j.Batch, max(unit, min(defaultBatch, rows)/unit*unit))

@@ -103,7 +103,7 @@ func (o *Options) explain(err error, dir string) error {
 	var unreadable *training.DataError
 	switch {
 	case errors.As(err, &unreadable):
-		return fmt.Errorf("%w\na checkpoint was written; once the file is mended, the same command with --out %s --resume continues", err, o.Out)
+		return fmt.Errorf("%w\na checkpoint was written; once the data is mended, the same command with --out %s --resume continues", err, o.Out)
 	case errors.Is(err, training.ErrInterrupted):
 		return fmt.Errorf("%w: the same command with --out %s --resume", err, o.Out)
 	case errors.Is(err, training.ErrRunExists):

@@ -26,7 +26,7 @@ import (
 // Main makes the test binary answer to the commands of scripts; it is to be
 // called from TestMain.
 func Main(m *testing.M, ninox func()) {
-	testscript.Main(m, map[string]func(){"ninox": ninox, "exits": exits})
+	testscript.Main(m, map[string]func(){"ninox": ninox, "exits": exits, "arrowrows": arrowRows})
 }
 
 // Run runs the scripts of a folder.

@@ -62,6 +62,7 @@ with --resume continues as if nothing had happened.`,
 }
 
 func run(ctx context.Context, a *app.App, o options) error {
+	o.Once = true
 	if o.Explain {
 		return explain(ctx, a, o)
 	}
