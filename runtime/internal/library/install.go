@@ -2,14 +2,14 @@ package library
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"ninox/internal/fetch"
 )
 
 // InstallOptions say what Install fetches.
@@ -20,14 +20,7 @@ type InstallOptions struct {
 }
 
 // ChecksumError reports an archive that is not the pinned one.
-type ChecksumError struct {
-	File      string
-	Want, Got string // SHA-256 in hexadecimal
-}
-
-func (e *ChecksumError) Error() string {
-	return fmt.Sprintf("%s has SHA-256 %s, expected %s: it is not the published file and was not installed", e.File, e.Got, e.Want)
-}
+type ChecksumError = fetch.ChecksumError
 
 // DownloadError reports that no package client could fetch the library.
 type DownloadError struct {
@@ -105,10 +98,10 @@ func fetchAny(ctx context.Context, root string, choices []*pkg, available []clie
 	failed := &DownloadError{Command: byHand(first), Library: first.members[0]}
 	for _, p := range choices {
 		for _, c := range available {
-			if c.kind != p.client || !c.present() {
+			if c.Kind != p.client || !c.Present() {
 				continue
 			}
-			inst, err := fetch(ctx, root, p, c, progress)
+			inst, err := fetchOne(ctx, root, p, c, progress)
 			var wrong *ChecksumError
 			switch {
 			case err == nil:
@@ -118,7 +111,7 @@ func fetchAny(ctx context.Context, root string, choices []*pkg, available []clie
 			case errors.As(err, &wrong):
 				return Installation{}, err
 			}
-			failed.Attempts = append(failed.Attempts, fmt.Errorf("%s: %w", c.name(), err))
+			failed.Attempts = append(failed.Attempts, fmt.Errorf("%s: %w", c.Name(), err))
 		}
 	}
 	return Installation{}, failed
@@ -142,8 +135,8 @@ func removeLeftovers(root string) error {
 	return nil
 }
 
-// fetch downloads one package and puts its files in their place.
-func fetch(ctx context.Context, root string, p *pkg, c client, progress io.Writer) (_ Installation, err error) {
+// fetchOne downloads one package and puts its files in their place.
+func fetchOne(ctx context.Context, root string, p *pkg, c client, progress io.Writer) (_ Installation, err error) {
 	work, err := os.MkdirTemp(root, leftover)
 	if err != nil {
 		return Installation{}, err
@@ -153,18 +146,18 @@ func fetch(ctx context.Context, root string, p *pkg, c client, progress io.Write
 			err = e
 		}
 	}()
-	archive, err := download(ctx, p, c, work, progress)
+	archive, err := fetch.Download(ctx, c, p.request(), work, progress)
 	if err != nil {
 		return Installation{}, err
 	}
-	if err := verify(archive, p.sha256); err != nil {
+	if err := fetch.Verify(archive, p.sha256); err != nil {
 		return Installation{}, err
 	}
 	files := filepath.Join(work, "files")
 	if err := os.Mkdir(files, 0o755); err != nil {
 		return Installation{}, err
 	}
-	if err := unpack(archive, p.members, files); err != nil {
+	if err := fetch.Unpack(ctx, archive, p.members, files); err != nil {
 		return Installation{}, fmt.Errorf("%s: %w", p.archive, err)
 	}
 	target := filepath.Join(root, p.folder())
@@ -174,23 +167,6 @@ func fetch(ctx context.Context, root string, p *pkg, c client, progress io.Write
 	inst := Installation{Version: p.version, Source: p.client, Path: filepath.Join(target, p.library())}
 	fmt.Fprintf(progress, "installed ONNX Runtime %s: %s\n", inst.Version, inst.Path)
 	return inst, nil
-}
-
-// verify compares the SHA-256 of a file with the pinned one.
-func verify(path, want string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return &ChecksumError{File: filepath.Base(path), Want: want, Got: got}
-	}
-	return nil
 }
 
 // replace renames a prepared folder to its place; what is there goes to old,
@@ -208,5 +184,5 @@ func replace(prepared, target, old string) error {
 		}
 		return err
 	}
-	return syncFolder(filepath.Dir(target))
+	return fetch.SyncFolder(filepath.Dir(target))
 }

@@ -112,7 +112,7 @@ done
 	if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o700); err != nil {
 		f.t.Fatal(err)
 	}
-	return client{kind, []string{name}}
+	return client{Kind: kind, Command: []string{name}}
 }
 
 // calls are the command lines that ran.
@@ -208,7 +208,7 @@ func TestInstallThroughNPM(t *testing.T) {
 	f := newFakes(t, pipPackage(), npmPackage())
 	npm := f.client("npm", "fake-npm", `[ -n "$npm_config_cache" ] && cp "$fakes/runtime-node-9.8.0.tgz" "$dest/"`)
 	broken := f.client("pip", "broken-pip", `echo "No module named pip" >&2; exit 1`)
-	got, err := install(context.Background(), InstallOptions{}, platform, []client{{"pip", []string{"no-such-pip"}}, broken, npm})
+	got, err := install(context.Background(), InstallOptions{}, platform, []client{{Kind: "pip", Command: []string{"no-such-pip"}}, broken, npm})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestChecksum(t *testing.T) {
 	sum := sha256.Sum256(forged)
 	_, err := install(context.Background(), InstallOptions{}, platform, []client{f.client("pip", "fake-pip", saves), f.client("pip", "other-pip", saves)})
 	var got *ChecksumError
-	if !errors.As(err, &got) || *got != (ChecksumError{"runtime-9.8.7.whl", want, hex.EncodeToString(sum[:])}) {
+	if !errors.As(err, &got) || *got != (ChecksumError{File: "runtime-9.8.7.whl", Want: want, Got: hex.EncodeToString(sum[:])}) {
 		t.Fatalf("error %v", err)
 	}
 	if s := err.Error(); !strings.Contains(s, got.Want) || !strings.Contains(s, got.Got) || !strings.Contains(s, got.File) {
