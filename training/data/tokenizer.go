@@ -33,7 +33,16 @@ const gpt2Pattern = `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\
 // ReadTokenizer reads a tokenizer.json of Hugging Face's tokenizers (a
 // byte-level BPE), or a folder with such a file or with vocabulary and merges:
 // vocab.json and merges.txt, or encoder.json and vocab.bpe as GPT-2 names them.
+// The name of one of Tokenizers means the place where that is.
 func ReadTokenizer(path string) (*Tokenizer, error) {
+	for _, known := range Tokenizers() {
+		if path != known.Kind || exists(path) {
+			continue
+		}
+		if path = known.Find(); path == "" {
+			return nil, fmt.Errorf("tokenizer %s: not found in %s; 'ninox data fetch %s' fetches it", known.Kind, strings.Join(known.Places(), ", "), known.Kind)
+		}
+	}
 	t, err := readTokenizer(path)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer %s: %w", path, err)

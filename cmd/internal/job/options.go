@@ -52,7 +52,7 @@ func (o *Options) Register(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.Data, "data", "", "data to train on: "+kinds())
 	f.StringVar(&o.EvalData, "eval-data", "", "data to test on, where --data brings no test part (npz)")
-	f.StringVar(&o.Reading.Tokenizer, "tokenizer", "", "of text: tokenizer.json, or a folder with vocabulary and merges (default: bytes)")
+	f.StringVar(&o.Reading.Tokenizer, "tokenizer", "", "of text: tokenizer.json, a folder with vocabulary and merges, or gpt2-bpe where that was fetched (default: bytes)")
 	f.IntVar(&o.Reading.Length, "seq-len", 0, "of text: tokens in a sequence (default: that of the task, else 128)")
 	f.StringVar(&o.ImageSize, "image-size", "", "of pictures: scale to this many pixels, N or HEIGHTxWIDTH, and take the middle (default: all have one size)")
 	f.IntVar(&o.Steps, "steps", 0, "optimizer steps (default: those of the task)")
@@ -135,7 +135,8 @@ func (o *Options) Check(c *cobra.Command, src Source, f *app.Faults) {
 // checkReading checks the flags about files of text and pictures.
 func (o *Options) checkReading(c *cobra.Command, f *app.Faults) {
 	kind, _, _ := strings.Cut(o.Data, ":")
-	if !slices.Contains([]string{"text", "parquet", "arrow"}, kind) && (o.Reading.Tokenizer != "" || c.Flags().Changed("seq-len")) {
+	text := slices.ContainsFunc(data.Sources(), func(s data.Source) bool { return s.Kind == kind && s.Text })
+	if !text && (o.Reading.Tokenizer != "" || c.Flags().Changed("seq-len")) {
 		f.Addf("--tokenizer and --seq-len go with --data text:FILES, or parquet:FILES of text")
 	}
 	if o.ImageSize == "" {
