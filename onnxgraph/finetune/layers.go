@@ -124,6 +124,11 @@ func (u use) groups() int64 {
 	return 1
 }
 
+// dilated says whether the layer is a convolution with gaps in its kernel.
+func (l *layer) dilated() bool {
+	return slices.ContainsFunc(l.uses[0].node.Ints("dilations"), func(d int64) bool { return d != 1 })
+}
+
 // sizes are those of the map that the weight is: outputs, and inputs of each
 // group with the extents of the kernel.
 func (l *layer) sizes() (out int64, in []int64) {
@@ -132,6 +137,12 @@ func (l *layer) sizes() (out int64, in []int64) {
 		return d[0], d[1:]
 	}
 	return d[1], d[:1]
+}
+
+// adapterDims are the shapes of A and B of a rank.
+func (l *layer) adapterDims(rank int64) (a, b []int64) {
+	out, in := l.sizes()
+	return append([]int64{rank}, in...), append([]int64{out, rank / l.uses[0].groups()}, slices.Repeat([]int64{1}, len(in)-1)...)
 }
 
 // unfit says why a layer can have no adapter of a rank, "" where it can.

@@ -104,7 +104,7 @@ func AddLoRA(m *onnxgraph.Model, reg *op.Registry, o LoRA) (*onnxgraph.Model, *A
 	}
 	adapters := &Adapters{}
 	for _, l := range chosen {
-		adapters.Adapters = append(adapters.Adapters, w.add(l, int64(o.Rank), o.Alpha/float64(o.Rank), o.Seed))
+		adapters.Adapters = append(adapters.Adapters, w.start(l, int64(o.Rank), o.Alpha/float64(o.Rank), o.Seed))
 	}
 	if err := w.finish(); err != nil {
 		return nil, nil, err
@@ -216,15 +216,16 @@ func newWriter(m *onnxgraph.Model, reg *op.Registry) (*writer, error) {
 	return w, nil
 }
 
-// add puts an adapter beside every use of a layer.
-func (w *writer) add(l *layer, rank int64, scale float64, seed uint64) Adapter {
-	u := l.uses[0]
-	out, in := l.sizes()
-	ones := slices.Repeat([]int64{1}, len(in)-1)
-	dimsA, dimsB := append([]int64{rank}, in...), append([]int64{out, rank / u.groups()}, ones...)
-	ad := Adapter{Module: l.module, Weight: l.weight.Name, Scale: scale}
-	ad.A = w.parameter(kaiming(w.Fresh(l.module+".lora_A.weight"), dimsA, seed))
-	ad.B = w.parameter(onnxgraph.Floats(w.Fresh(l.module+".lora_B.weight"), dimsB, make([]float32, size(dimsB))))
+// start adds an adapter that changes nothing yet.
+func (w *writer) start(l *layer, rank int64, scale float64, seed uint64) Adapter {
+	dimsA, dimsB := l.adapterDims(rank)
+	a := kaiming(w.Fresh(l.module+".lora_A.weight"), dimsA, seed)
+	return w.add(l, a, onnxgraph.Floats(w.Fresh(l.module+".lora_B.weight"), dimsB, make([]float32, size(dimsB))), scale)
+}
+
+// add puts the adapter of weights a and b beside every use of a layer.
+func (w *writer) add(l *layer, a, b *onnxgraph.Tensor, scale float64) Adapter {
+	ad := Adapter{Module: l.module, Weight: l.weight.Name, A: w.parameter(a), B: w.parameter(b), Scale: scale}
 	for _, u := range l.uses {
 		w.Prefix = l.module + ".lora/"
 		w.join(u, w.delta(u, ad))
@@ -248,7 +249,11 @@ func (w *writer) delta(u use, ad Adapter) string {
 	}
 	switch {
 	case u.node.OpType == "Conv":
-		h := w.scaled(w.Emit("Conv", []string{x, ad.A}, u.node.Attrs...), ad.Scale)
+		attrs := u.node.Attrs
+		if w.Fact(ad.A).Type.Shape[1] != w.Fact(ad.Weight).Type.Shape[1] { // A of PEFT, over all groups
+			attrs = slices.DeleteFunc(slices.Clone(attrs), func(a *onnxgraph.Attribute) bool { return a.Name == "group" })
+		}
+		h := w.scaled(w.Emit("Conv", []string{x, ad.A}, attrs...), ad.Scale)
 		return w.Emit("Conv", []string{h, ad.B}, onnxgraph.IntAttr("group", u.groups()))
 	case u.input == 0:
 		return w.Emit("MatMul", []string{ad.B, w.scaled(w.Emit("MatMul", []string{ad.A, x}), ad.Scale)})

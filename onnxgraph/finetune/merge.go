@@ -133,6 +133,9 @@ func (l *layer) merged(ta, tb *onnxgraph.Tensor, scale float64) (*onnxgraph.Tens
 		return nil, err
 	}
 	groups := u.groups()
+	if groups > 1 && len(ta.Dims) == len(l.weight.Dims) && ta.Dims[1] == groups*l.weight.Dims[1] {
+		return nil, fmt.Errorf("its A mixes the %d groups of the convolution, which the weight keeps apart: it cannot be merged", groups)
+	}
 	if len(ta.Dims) == 0 || int64(len(a)) != ta.Dims[0]*width || groups < 1 || ta.Dims[0]%groups != 0 || int64(len(b)) != out*ta.Dims[0]/groups {
 		return nil, fmt.Errorf("adapter %v and %v does not fit the weight %v", ta.Dims, tb.Dims, l.weight.Dims)
 	}

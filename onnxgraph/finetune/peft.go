@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -149,11 +148,11 @@ func targetModules(modules []string, layers []*layer, strip string) any {
 // once, with zeros where a rank does not see a channel.
 func (l *layer) peftA(a *onnxgraph.Tensor) (*onnxgraph.Tensor, error) {
 	u := l.uses[0]
-	if slices.ContainsFunc(u.node.Ints("dilations"), func(d int64) bool { return d != 1 }) {
+	if l.dilated() {
 		return nil, fmt.Errorf("node %q is a dilated convolution, whose adapters PEFT does not dilate", u.node.Label())
 	}
 	groups := u.groups()
-	if groups == 1 {
+	if groups == 1 || a.Dims[1] != l.weight.Dims[1] {
 		return a, nil
 	}
 	v, err := a.AsFloats()
@@ -169,18 +168,4 @@ func (l *layer) peftA(a *onnxgraph.Tensor) (*onnxgraph.Tensor, error) {
 		copy(wide[(r*int(groups)+r/perGroup)*width:], v[r*width:(r+1)*width])
 	}
 	return onnxgraph.Floats(a.Name, dims, wide), nil
-}
-
-// scaleOf is the scale of a module's adapter.
-func (c *peftConfig) scaleOf(module string, rank int64) float64 {
-	alpha := c.Alpha
-	for pattern, a := range c.Alphas {
-		if module == pattern || strings.HasSuffix(module, "."+pattern) {
-			alpha = a
-		}
-	}
-	if c.RSLoRA {
-		return alpha / math.Sqrt(float64(rank))
-	}
-	return alpha / float64(rank)
 }

@@ -14,19 +14,22 @@ import (
 	"ninox/cmd/internal/app"
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/finetune"
+	"ninox/onnxgraph/ops"
 )
 
 type options struct {
 	Model     string // an ONNX file or a run folder
+	Adapter   string // a folder of PEFT's
 	Out       string
 	Strip     string
+	Prefix    string
 	Overwrite bool
 }
 
 // NewCommand is `ninox lora`.
 func NewCommand(a *app.App) *cobra.Command {
-	cmd := &cobra.Command{Use: "lora", Short: "Merge trained LoRA adapters into a model, or export them for PEFT"}
-	cmd.AddCommand(newMerge(a, merge), newExport(a, export))
+	cmd := &cobra.Command{Use: "lora", Short: "Merge trained LoRA adapters into a model, or exchange them with PEFT"}
+	cmd.AddCommand(newMerge(a, merge), newExport(a, export), newImport(a, load))
 	return cmd
 }
 
@@ -62,7 +65,25 @@ wrapper off their front.`,
 	return o.command(cmd, a, run)
 }
 
-// command adds what both verbs have in common.
+func newImport(a *app.App, run func(context.Context, *app.App, options) error) *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "import MODEL ADAPTER -o FILE",
+		Short: "Put an adapter of PEFT's onto a model",
+		Long: `Reads adapter_config.json and adapter_model.safetensors in the folder ADAPTER, which PEFT's
+save_pretrained wrote, and writes MODEL with that adapter: to run as it is, to merge ('ninox lora
+merge') or to train on. MODEL is an ONNX export of the network that the adapter belongs to. Layers
+are found by the names of their modules, or by the last parts of these; --prefix is put before the
+names in the adapter. Modules that were trained whole (modules_to_save) replace those of the model.`,
+		Example: `  ninox lora import model.onnx adapter -o tuned.onnx
+  ninox lora import model.onnx adapter -o tuned.onnx --prefix model.`,
+		Args: cobra.ExactArgs(2),
+	}
+	cmd.Flags().StringVar(&o.Prefix, "prefix", "", "what module names in the model begin with, beyond those in the adapter")
+	return o.command(cmd, a, run)
+}
+
+// command adds what all verbs have in common.
 func (o *options) command(cmd *cobra.Command, a *app.App, run func(context.Context, *app.App, options) error) *cobra.Command {
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		var f app.Faults
@@ -73,6 +94,9 @@ func (o *options) command(cmd *cobra.Command, a *app.App, run func(context.Conte
 			return err
 		}
 		o.Model = args[0]
+		if len(args) > 1 {
+			o.Adapter = args[1]
+		}
 		if st, err := os.Stat(o.Model); err == nil && st.IsDir() {
 			o.Model = filepath.Join(o.Model, "final.onnx")
 		}
@@ -91,31 +115,42 @@ type Report struct {
 }
 
 func merge(_ context.Context, a *app.App, o options) error {
-	return convert(a, o, func(m *onnxgraph.Model) error {
+	return convert(a, o, func(m *onnxgraph.Model) (*onnxgraph.Model, error) {
 		merged, err := finetune.Merge(m)
 		if err != nil {
-			return fmt.Errorf("%s: %w", o.Model, err)
+			return nil, fmt.Errorf("%s: %w", o.Model, err)
 		}
-		return merged.WriteFile(o.Out, onnxgraph.WriteOptions{Overwrite: o.Overwrite})
+		return m, merged.WriteFile(o.Out, onnxgraph.WriteOptions{Overwrite: o.Overwrite})
+	})
+}
+
+func load(_ context.Context, a *app.App, o options) error {
+	return convert(a, o, func(m *onnxgraph.Model) (*onnxgraph.Model, error) {
+		m, _, err := finetune.ReadPEFT(o.Adapter, m, ops.Registry(), o.Prefix)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", o.Model, err)
+		}
+		return m, m.WriteFile(o.Out, onnxgraph.WriteOptions{Overwrite: o.Overwrite})
 	})
 }
 
 func export(_ context.Context, a *app.App, o options) error {
-	return convert(a, o, func(m *onnxgraph.Model) error {
+	return convert(a, o, func(m *onnxgraph.Model) (*onnxgraph.Model, error) {
 		if err := finetune.WritePEFT(o.Out, m, o.Strip, o.Overwrite); err != nil {
-			return fmt.Errorf("%s: %w", o.Model, err)
+			return nil, fmt.Errorf("%s: %w", o.Model, err)
 		}
-		return nil
+		return m, nil
 	})
 }
 
-// convert reads the model, lets write make something of it, and reports.
-func convert(a *app.App, o options, write func(*onnxgraph.Model) error) error {
+// convert reads the model, lets write make something of it, and reports the
+// adapters of the model that write returns.
+func convert(a *app.App, o options, write func(*onnxgraph.Model) (*onnxgraph.Model, error)) error {
 	m, err := onnxgraph.ReadFile(o.Model)
 	if err != nil {
 		return err
 	}
-	if err := write(m); err != nil {
+	if m, err = write(m); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("%w; --overwrite replaces it", err)
 		}
