@@ -187,8 +187,11 @@ func (r *tableReader) tokens(ctx context.Context, part, name string, t *tables) 
 			return err
 		}
 	}
+	begin := true
 	return rowsOf(ctx, t, func(chunk []series) error {
-		return r.text.add(part, joinRows(chunk[at].blobs))
+		err := r.text.add(part, joinRows(chunk[at].blobs), begin)
+		begin = false
+		return err
 	})
 }
 

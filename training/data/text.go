@@ -120,7 +120,7 @@ func openText(ctx context.Context, files []string, prefer string, o Options) (*S
 		files []string
 	}{{"train", train}, {"test", test}} {
 		for _, f := range part.files {
-			if err := readText(ctx, f, func(text []byte) error { return p.add(part.name, text) }); err != nil {
+			if err := readText(ctx, f, func(text []byte, begin bool) error { return p.add(part.name, text, begin) }); err != nil {
 				return nil, err
 			}
 		}
@@ -146,9 +146,10 @@ func newTextParts(name string, o Options) (*textParts, error) {
 	return p, err
 }
 
-func (p *textParts) add(part string, text []byte) error {
+// add adds text to a part: the begin of a text, or what follows.
+func (p *textParts) add(part string, text []byte, begin bool) error {
 	if p.tokenizer != nil {
-		p.streams[part] = appendAs(p.streams[part], p.tokenizer.Encode(string(text)))
+		p.streams[part] = appendAs(p.streams[part], p.tokenizer.encode(string(text), begin))
 	} else {
 		p.streams[part] = appendAs(p.streams[part], text)
 	}
@@ -181,7 +182,7 @@ const textChunk = 16 << 20
 
 // readText reads a text, gzip-compressed or not, in pieces that end where tokens
 // do, behind a letter that a line break follows.
-func readText(ctx context.Context, path string, use func([]byte) error) error {
+func readText(ctx context.Context, path string, use func(text []byte, begin bool) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -194,6 +195,7 @@ func readText(ctx context.Context, path string, use func([]byte) error) error {
 		}
 	}
 	var text bytes.Buffer
+	begin := true
 	for at := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -201,14 +203,19 @@ func readText(ctx context.Context, path string, use func([]byte) error) error {
 		n, err := io.CopyN(&text, r, textChunk)
 		at += n
 		if errors.Is(err, io.EOF) {
-			return use(text.Bytes())
+			return use(text.Bytes(), begin)
 		}
 		if err != nil {
 			return &FileError{path, -1, at, truncation(err)}
 		}
-		if err := use(text.Next(lastCut(text.Bytes()))); err != nil {
+		cut := lastCut(text.Bytes())
+		if cut == 0 {
+			continue
+		}
+		if err := use(text.Next(cut), begin); err != nil {
 			return err
 		}
+		begin = false
 	}
 }
 

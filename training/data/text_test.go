@@ -36,8 +36,8 @@ func TestTokenizerGPT2(t *testing.T) {
 		}
 	}
 	var want []int64
-	for _, rank := range tok.bpe.EncodeOrdinary(b.String()) {
-		want = append(want, tok.ids[rank])
+	for _, rank := range tok.how.(*byteLevel).bpe.EncodeOrdinary(b.String()) {
+		want = append(want, tok.how.(*byteLevel).ids[rank])
 	}
 	if n := len(chunksOf(b.String(), encodeChunk)); n < 5 {
 		t.Fatalf("%d chunks", n)
@@ -76,8 +76,12 @@ func TestTokenizerJSON(t *testing.T) {
 		t.Errorf("tokens %v of %d, expected %v of 901", got, tok.Size(), want)
 	}
 	for text, want := range map[string]string{
-		`{"model": {"type": "WordPiece"}, "pre_tokenizer": {"type": "ByteLevel"}}`:                          "expected a byte-level BPE",
-		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Metaspace"}}`:                                `pre-tokenizer "Metaspace"`,
+		`{"model": {"type": "WordPiece"}, "pre_tokenizer": {"type": "ByteLevel"}}`:                          `model "WordPiece", expected BPE or Unigram`,
+		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Metaspace"}}`:                                "the vocabulary is empty",
+		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Whitespace"}}`:                               `pre-tokenizer "Whitespace", expected none or Metaspace`,
+		`{"model": {"type": "BPE"}, "normalizer": {"type": "BertNormalizer"}}`:                              `normalizer "BertNormalizer" is not supported`,
+		`{"model": {"type": "Unigram", "vocab": [["a", "b"]]}}`:                                             "vocabulary: piece 0",
+		`{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"a": 0}}}`:                              `no token "<0x00>"`,
 		`{"model": {"type": "BPE"}, "normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "ByteLevel"}}`: "normalizes",
 		`{"model": {"type": "BPE", "vocab": {}}, "pre_tokenizer": {"type": "ByteLevel"}}`:                   "not in the vocabulary",
 		`{"model": {"type": "BPE", "merges": ["ab"]}, "pre_tokenizer": {"type": "ByteLevel"}}`:              "merge 0",

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,22 +18,46 @@ import (
 	"github.com/pkoukk/tiktoken-go"
 )
 
-// Tokenizer turns text into token numbers by byte-level byte-pair encoding, as
-// GPT-2 and most models since do.
+// Tokenizer turns text into token numbers: by byte-level byte-pair encoding, as
+// GPT-2, Llama 3 and most models since do, or by pieces of characters as
+// SentencePiece's models (Llama 2, T5) do.
 type Tokenizer struct {
 	name string
-	bpe  *tiktoken.Tiktoken
-	ids  []int64 // number of the token of each rank
 	size int
+	how  interface {
+		// split cuts text into chunks that can be encoded apart; begin says that no
+		// text comes before it.
+		split(text string, begin bool) []string
+		tokens(chunk string) []int64
+	}
+}
+
+// byteLevel is byte-level byte-pair encoding.
+type byteLevel struct {
+	bpe *tiktoken.Tiktoken
+	ids []int64 // number of the token of each rank
+}
+
+func (b *byteLevel) split(text string, _ bool) []string { return chunksOf(text, encodeChunk) }
+
+func (b *byteLevel) tokens(chunk string) []int64 {
+	ranks := b.bpe.EncodeOrdinary(chunk)
+	out := make([]int64, len(ranks))
+	for i, rank := range ranks {
+		out[i] = b.ids[rank]
+	}
+	return out
 }
 
 // gpt2Pattern cuts text into the pieces inside which pairs are merged; it is
 // GPT-2's, which tokenizer files without a pattern of their own mean.
 const gpt2Pattern = `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
-// ReadTokenizer reads a tokenizer.json of Hugging Face's tokenizers (a
-// byte-level BPE), or a folder with such a file or with vocabulary and merges:
-// vocab.json and merges.txt, or encoder.json and vocab.bpe as GPT-2 names them.
+// ReadTokenizer reads a tokenizer.json of Hugging Face's tokenizers (BPE of bytes
+// or of characters, or Unigram), a model of SentencePiece's (tokenizer.model, or
+// any name that ends in .model), or a folder with such a file or with vocabulary
+// and merges: vocab.json and merges.txt, or encoder.json and vocab.bpe as GPT-2
+// names them.
 // The name of one of Tokenizers means the place where that is.
 func ReadTokenizer(path string) (*Tokenizer, error) {
 	for _, known := range Tokenizers() {
@@ -56,10 +81,12 @@ func readTokenizer(path string) (*Tokenizer, error) {
 		return nil, err
 	}
 	if !st.IsDir() {
-		return readTokenizerJSON(path)
+		return readTokenizerFile(path)
 	}
-	if file := filepath.Join(path, "tokenizer.json"); exists(file) {
-		return readTokenizerJSON(file)
+	for _, name := range []string{"tokenizer.json", "tokenizer.model", "spiece.model"} {
+		if file := filepath.Join(path, name); exists(file) {
+			return readTokenizerFile(file)
+		}
 	}
 	for _, names := range [][2]string{{"vocab.json", "merges.txt"}, {"encoder.json", "vocab.bpe"}} {
 		vocab, merges := filepath.Join(path, names[0]), filepath.Join(path, names[1])
@@ -67,7 +94,14 @@ func readTokenizer(path string) (*Tokenizer, error) {
 			return readVocabulary(path, vocab, merges)
 		}
 	}
-	return nil, errors.New("expected tokenizer.json, vocab.json with merges.txt, or encoder.json with vocab.bpe")
+	return nil, errors.New("expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, or encoder.json with vocab.bpe")
+}
+
+func readTokenizerFile(path string) (*Tokenizer, error) {
+	if filepath.Ext(path) == ".model" {
+		return readSentencePiece(path)
+	}
+	return readTokenizerJSON(path)
 }
 
 func exists(path string) bool {
@@ -112,15 +146,23 @@ type tokenizerJSON struct {
 	} `json:"added_tokens"`
 	Model struct {
 		Type         string            `json:"type"`
-		Vocab        map[string]int    `json:"vocab"`
+		Vocab        json.RawMessage   `json:"vocab"`  // numbers by token, or of a Unigram the tokens with scores
 		Merges       []json.RawMessage `json:"merges"` // "a b" or ["a", "b"]
 		ByteFallback bool              `json:"byte_fallback"`
+		Unknown      string            `json:"unk_token"`
+		UnknownID    *int              `json:"unk_id"`
+		FuseUnknown  bool              `json:"fuse_unk"`
+		Prefix       string            `json:"continuing_subword_prefix"`
+		Suffix       string            `json:"end_of_word_suffix"`
 	} `json:"model"`
 }
 
 type preTokenizer struct {
 	Type           string         `json:"type"`
-	AddPrefixSpace bool           `json:"add_prefix_space"`
+	AddPrefixSpace *bool          `json:"add_prefix_space"`
+	Replacement    string         `json:"replacement"`
+	PrependScheme  string         `json:"prepend_scheme"`
+	Split          *bool          `json:"split"`
 	UseRegex       *bool          `json:"use_regex"`
 	PreTokenizers  []preTokenizer `json:"pretokenizers"`
 	Pattern        struct {
@@ -130,16 +172,24 @@ type preTokenizer struct {
 	Behavior string `json:"behavior"`
 }
 
+// byteLevel says whether a pre-tokenizer turns text into bytes.
+func (p *preTokenizer) byteLevel() bool {
+	return p.Type == "ByteLevel" || slices.ContainsFunc(p.PreTokenizers, func(q preTokenizer) bool { return q.byteLevel() })
+}
+
+// prefixes says whether a byte-level pre-tokenizer puts a space in front.
+func (p *preTokenizer) prefixes() bool { return p.AddPrefixSpace != nil && *p.AddPrefixSpace }
+
 // pattern is the regular expression of a byte-level pre-tokenizer.
 func (p *preTokenizer) pattern() (string, error) {
 	switch {
-	case p.Type == "ByteLevel" && p.AddPrefixSpace:
+	case p.Type == "ByteLevel" && p.prefixes():
 		return "", errors.New("add_prefix_space is not supported")
 	case p.Type == "ByteLevel" && (p.UseRegex == nil || *p.UseRegex):
 		return gpt2Pattern, nil
 	case p.Type == "Sequence" && len(p.PreTokenizers) == 2:
 		split, bytes := &p.PreTokenizers[0], &p.PreTokenizers[1]
-		if split.Type == "Split" && split.Behavior == "Isolated" && split.Pattern.Regex != "" && bytes.Type == "ByteLevel" && !bytes.AddPrefixSpace {
+		if split.Type == "Split" && split.Behavior == "Isolated" && split.Pattern.Regex != "" && bytes.Type == "ByteLevel" && !bytes.prefixes() {
 			return split.Pattern.Regex, nil
 		}
 	}
@@ -155,16 +205,48 @@ func readTokenizerJSON(path string) (*Tokenizer, error) {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return nil, err
 	}
-	if j.Model.Type != "" && j.Model.Type != "BPE" || j.Model.ByteFallback {
-		return nil, fmt.Errorf("model %q, expected a byte-level BPE", j.Model.Type)
+	switch {
+	case j.Model.Type == "Unigram", (j.Model.Type == "BPE" || j.Model.Type == "") && !j.PreTokenizer.byteLevel():
+		return j.spm(path)
+	case j.Model.Type != "" && j.Model.Type != "BPE" || j.Model.ByteFallback:
+		return nil, fmt.Errorf("model %q, expected BPE or Unigram", j.Model.Type)
 	}
 	if n := string(j.Normalizer); n != "" && n != "null" {
-		return nil, errors.New("it normalizes text, which is not supported")
+		return nil, errors.New("it normalizes text before turning it into bytes, which is not supported")
 	}
 	pattern, err := j.PreTokenizer.pattern()
 	if err != nil {
 		return nil, err
 	}
+	vocabulary, err := j.vocabulary()
+	if err != nil {
+		return nil, err
+	}
+	merges, err := j.merges()
+	if err != nil {
+		return nil, err
+	}
+	t, err := newTokenizer(path, vocabulary, merges, pattern)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range j.Added {
+		t.size = max(t.size, a.ID+1)
+	}
+	return t, nil
+}
+
+// vocabulary reads the numbers of the tokens of a BPE.
+func (j *tokenizerJSON) vocabulary() (map[string]int, error) {
+	var v map[string]int
+	if err := json.Unmarshal([]byte(cmp.Or(string(j.Model.Vocab), "{}")), &v); err != nil {
+		return nil, fmt.Errorf("vocabulary: expected the number of each token: %w", err)
+	}
+	return v, nil
+}
+
+// merges reads the pairs of a BPE.
+func (j *tokenizerJSON) merges() ([][2]string, error) {
 	var merges [][2]string
 	for i, raw := range j.Model.Merges {
 		var pair [2]string
@@ -179,20 +261,14 @@ func readTokenizerJSON(path string) (*Tokenizer, error) {
 		}
 		merges = append(merges, pair)
 	}
-	t, err := newTokenizer(path, j.Model.Vocab, merges, pattern)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range j.Added {
-		t.size = max(t.size, a.ID+1)
-	}
-	return t, nil
+	return merges, nil
 }
 
 // newTokenizer makes a tokenizer whose merges have their place in the list as
 // rank, behind the single bytes.
 func newTokenizer(name string, vocab map[string]int, merges [][2]string, pattern string) (*Tokenizer, error) {
-	t := &Tokenizer{name: name}
+	b := &byteLevel{}
+	t := &Tokenizer{name: name, how: b}
 	bytesOf := byteAlphabet()
 	ranks := map[string]int{}
 	add := func(written string) error {
@@ -209,12 +285,12 @@ func newTokenizer(name string, vocab map[string]int, merges [][2]string, pattern
 			plain = append(plain, b)
 		}
 		if _, twice := ranks[string(plain)]; !twice {
-			ranks[string(plain)] = len(t.ids)
-			t.ids = append(t.ids, int64(id))
+			ranks[string(plain)] = len(b.ids)
+			b.ids = append(b.ids, int64(id))
 		}
 		return nil
 	}
-	for _, r := range slices.SortedFunc(maps.Keys(bytesOf), func(a, b rune) int { return int(bytesOf[a]) - int(bytesOf[b]) }) {
+	for _, r := range slices.SortedFunc(maps.Keys(bytesOf), func(x, y rune) int { return int(bytesOf[x]) - int(bytesOf[y]) }) {
 		if err := add(string(r)); err != nil {
 			return nil, err
 		}
@@ -234,7 +310,7 @@ func newTokenizer(name string, vocab map[string]int, merges [][2]string, pattern
 	if err != nil {
 		return nil, err
 	}
-	t.bpe = tiktoken.NewTiktoken(core, &tiktoken.Encoding{Name: name, PatStr: pattern, MergeableRanks: ranks, SpecialTokens: never}, map[string]any{})
+	b.bpe = tiktoken.NewTiktoken(core, &tiktoken.Encoding{Name: name, PatStr: pattern, MergeableRanks: ranks, SpecialTokens: never}, map[string]any{})
 	return t, nil
 }
 
@@ -262,8 +338,11 @@ func (t *Tokenizer) Size() int { return t.size }
 const encodeChunk = 1 << 14
 
 // Encode turns text into tokens, on all processors.
-func (t *Tokenizer) Encode(text string) []int64 {
-	chunks := chunksOf(text, encodeChunk)
+func (t *Tokenizer) Encode(text string) []int64 { return t.encode(text, true) }
+
+// encode is Encode of a text, or of a part of it that is not the first.
+func (t *Tokenizer) encode(text string, begin bool) []int64 {
+	chunks := t.how.split(text, begin)
 	results := make([][]int64, len(chunks))
 	var next sync.Mutex
 	at := 0
@@ -278,9 +357,7 @@ func (t *Tokenizer) Encode(text string) []int64 {
 				if i >= len(chunks) {
 					return
 				}
-				for _, rank := range t.bpe.EncodeOrdinary(chunks[i]) {
-					results[i] = append(results[i], t.ids[rank])
-				}
+				results[i] = t.how.tokens(chunks[i])
 			}
 		})
 	}
