@@ -158,7 +158,18 @@ func (c *collector) run(ctx context.Context, t Task) Progress {
 	return Progress{Task: t, Seconds: time.Since(start).Seconds(), Accuracy: accuracy, Err: err}
 }
 
+// collect makes a run, unless an earlier collection was killed between making
+// it and sending it to the bucket.
 func (c *collector) collect(ctx context.Context, t Task) (accuracy float64, err error) {
+	if !c.store.complete(t.ID()) {
+		if accuracy, err = c.make(ctx, t); err != nil {
+			return 0, err
+		}
+	}
+	return accuracy, c.store.upload(ctx, t.ID())
+}
+
+func (c *collector) make(ctx context.Context, t Task) (accuracy float64, err error) {
 	split, err := t.split(ctx, c.source)
 	if err != nil {
 		return 0, err

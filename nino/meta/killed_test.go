@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,43 +23,73 @@ const killedPlan = `{"schema": "ninox.meta.plan/1", "seed": 3, "sets": [
 
 // What a worker process of TestCollectSurvivesKill finds in its environment.
 const (
-	workerStore = "NINOX_TEST_COLLECT_STORE"
+	workerStore = "NINOX_TEST_COLLECT_STORE" // folder or URL
+	workerCache = "NINOX_TEST_COLLECT_CACHE" // where runs of a bucket are made
 	workerShard = "NINOX_TEST_COLLECT_SHARD"
 )
 
 // TestCollectWorker is no test but the process that TestCollectSurvivesKill
 // kills.
 func TestCollectWorker(t *testing.T) {
-	dir := os.Getenv(workerStore)
-	if dir == "" {
+	place := os.Getenv(workerStore)
+	if place == "" {
 		t.Skip("runs as a worker of another test only")
 	}
 	shard, err := strconv.Atoi(os.Getenv(workerShard))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenStore(dir)
+	var s *Store
+	if IsURL(place) {
+		s, err = OpenBucket(t.Context(), place, os.Getenv(workerCache))
+	} else {
+		s, err = OpenStore(place)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer s.Close()
 	if err := Collect(context.Background(), runtimetest.Engine(t), plan(t, killedPlan), s, CollectOptions{Workers: 1, Shard: shard, Shards: 2}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Two workers are killed (SIGKILL) at random moments, 20 times in all: what the
-// store holds is whole each time, and in the end it is the same, byte for byte,
-// as that of a collection in peace.
 func TestCollectSurvivesKill(t *testing.T) {
+	s := store(t)
+	surviveKills(t, s.Dir(), func() map[string][]byte { return files(t, s) })
+}
+
+func TestBucketSurvivesKill(t *testing.T) {
+	bucketSurvivesKill(t, "file://"+t.TempDir())
+}
+
+func bucketSurvivesKill(t *testing.T, url string) {
+	surviveKills(t, url, func() map[string][]byte {
+		s, err := OpenBucket(t.Context(), url, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if _, err := s.Fetch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return files(t, s)
+	})
+}
+
+// surviveKills collects to a place with two workers that are killed (SIGKILL) at
+// random moments, 20 times in all: what the store holds is whole each time, and in
+// the end it is the same, byte for byte, as that of a collection in peace.
+func surviveKills(t *testing.T, place string, held func() map[string][]byte) {
 	engine := runtimetest.Engine(t)
-	p, peaceful, s := plan(t, killedPlan), store(t), store(t)
+	p, peaceful, cache := plan(t, killedPlan), store(t), t.TempDir()
 	if err := Collect(context.Background(), engine, p, peaceful, CollectOptions{Workers: 2}); err != nil {
 		t.Fatal(err)
 	}
 	want := files(t, peaceful)
 	start := func(shard int) *exec.Cmd {
 		c := exec.Command(os.Args[0], "-test.run=^TestCollectWorker$")
-		c.Env = append(os.Environ(), workerStore+"="+s.Dir(), workerShard+"="+fmt.Sprint(shard))
+		c.Env = append(os.Environ(), workerStore+"="+place, workerCache+"="+cache, workerShard+"="+fmt.Sprint(shard))
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -77,14 +108,9 @@ func TestCollectSurvivesKill(t *testing.T) {
 				killed++
 			}
 		}
-		ids, err := s.IDs()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, id := range ids {
-			got, err := os.ReadFile(s.path(id, trajectorySuffix))
-			if err != nil || !bytes.Equal(got, want[id+trajectorySuffix]) {
-				t.Fatalf("after %d kills run %s is not whole (%v)", killed, id, err)
+		for name, got := range held() {
+			if strings.HasSuffix(name, trajectorySuffix) && !bytes.Equal(got, want[name]) {
+				t.Fatalf("after %d kills %s is not whole", killed, name)
 			}
 		}
 	}
@@ -96,7 +122,7 @@ func TestCollectSurvivesKill(t *testing.T) {
 			t.Fatalf("shard %d: %v", shard, err)
 		}
 	}
-	got := files(t, s)
+	got := held()
 	if len(got) != len(want) {
 		t.Errorf("%d files, expected %d", len(got), len(want))
 	}

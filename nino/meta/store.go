@@ -32,7 +32,10 @@ import (
 //	for each state: its values as float16, parameter after parameter, uint32 CRC-32C of them,
 //
 // all little-endian.
-type Store struct{ dir string }
+type Store struct {
+	dir    string
+	bucket *bucket // nil: the folder is all there is
+}
 
 const (
 	trajectoryMagic  = "NINOXTR1"
@@ -49,7 +52,7 @@ func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return &Store{dir}, nil
+	return &Store{dir: dir}, nil
 }
 
 // Dir is the folder.
@@ -57,8 +60,16 @@ func (s *Store) Dir() string { return s.dir }
 
 func (s *Store) path(id, suffix string) string { return filepath.Join(s.dir, id+suffix) }
 
-// Has says whether a run is complete.
+// Has says whether the store holds a run, in its bucket if it has one.
 func (s *Store) Has(id string) bool {
+	if s.bucket != nil {
+		return s.bucket.held[id]
+	}
+	return s.complete(id)
+}
+
+// complete says whether the folder holds a whole run.
+func (s *Store) complete(id string) bool {
 	_, err := os.Stat(s.path(id, trajectorySuffix))
 	return err == nil
 }

@@ -18,6 +18,7 @@ import (
 type collectOptions struct {
 	Plan    string
 	Out     string
+	Cache   string
 	Workers int
 	Index   string
 	Shards  int
@@ -36,7 +37,8 @@ not made again, a killed collection loses only the runs under way, and several p
 the work: --shards says how many, --index or the scheduler which of them this is.`,
 		Example: `  ninox meta collect plan.json --out trajectories
   ninox meta collect plan.json --out trajectories --dry-run
-  ninox meta collect plan.json --out trajectories --shards 8 --index 0`,
+  ninox meta collect plan.json --out trajectories --shards 8 --index 0
+  ninox meta collect plan.json --out 's3://bucket?prefix=trajectories/' --shards 8 --index 0`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Plan = args[0]
@@ -47,7 +49,8 @@ the work: --shards says how many, --index or the scheduler which of them this is
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.Out, "out", "o", "", "store: a folder")
+	f.StringVarP(&o.Out, "out", "o", "", "store: a folder or the URL of a bucket")
+	cacheFlag(cmd, &o.Cache)
 	f.IntVar(&o.Workers, "workers", 0, "runs at a time, one thread each (default: --threads, or all)")
 	f.StringVar(&o.Index, "index", "", "number of this process among --shards, from 0 (default: $JOB_COMPLETION_INDEX or $SLURM_ARRAY_TASK_ID)")
 	f.IntVar(&o.Shards, "shards", 0, "processes that share the plan")
@@ -99,10 +102,11 @@ func runCollect(ctx context.Context, a *app.App, o collectOptions) error {
 	if err != nil {
 		return err
 	}
-	store, err := meta.OpenStore(o.Out)
+	store, err := openStore(ctx, o.Out, o.Cache)
 	if err != nil {
 		return err
 	}
+	defer store.Close()
 	options := meta.CollectOptions{Workers: o.workers(a), Shard: o.shard, Shards: o.Shards, Progress: func(p meta.Progress) { tell(a, p) }}
 	e, err := plan.Estimate(ctx, store, options)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 type evalOptions struct {
 	Store   string
 	Weights []string
+	Cache   string
 	meta.EvaluateOptions
 }
 
@@ -44,6 +45,7 @@ of the parameter's tensor, beside that of Linefit and of no change at all.`,
 			return run(c.Context(), a, o)
 		},
 	}
+	cacheFlag(cmd, &o.Cache)
 	f := cmd.Flags()
 	f.StringSliceVarP(&o.Weights, "weights", "w", nil, "weights of the network, .safetensors or the reference's .pt")
 	f.IntSliceVar(&o.Horizons, "horizons", []int{1, 5, 20, 40}, "how many intervals ahead")
@@ -61,10 +63,11 @@ type evaluation struct {
 }
 
 func runEval(ctx context.Context, a *app.App, o evalOptions) error {
-	store, err := meta.OpenStore(o.Store)
+	store, err := fetchStore(ctx, a, o.Store, o.Cache)
 	if err != nil {
 		return err
 	}
+	defer store.Close()
 	engine, err := a.Engine(ctx)
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ type manifestOptions struct {
 	Workers   int
 	Image     string
 	Claim     string
+	Secret    string
 }
 
 const (
@@ -36,10 +37,11 @@ func newManifest(a *app.App, run func(context.Context, *app.App, manifestOptions
 		Use:   "manifest kubernetes|slurm PLAN",
 		Short: "Print what makes a cluster collect a plan",
 		Long: `Prints an Indexed Job for Kubernetes, or a job array for Slurm, that runs 'ninox meta collect' in
---shards processes. The store has to be a folder that all of them see. Processes that are
+--shards processes. The store is a folder that all of them see, or a bucket. Processes that are
 killed and started again make only the runs that are missing.`,
 		Example: `  ninox meta manifest slurm plan.json --shards 16 --out /shared/trajectories > collect.sh && sbatch collect.sh
-  ninox meta manifest kubernetes plan.json --shards 16 --out store --image ninox --claim trajectories | kubectl apply -f -`,
+  ninox meta manifest kubernetes plan.json --shards 16 --out store --image ninox --claim trajectories | kubectl apply -f -
+  ninox meta manifest kubernetes plan.json --shards 16 --out s3://bucket --image ninox --secret s3-keys | kubectl apply -f -`,
 		Args:      cobra.ExactArgs(2),
 		ValidArgs: []string{kubernetes, slurm},
 		RunE: func(c *cobra.Command, args []string) error {
@@ -51,11 +53,12 @@ killed and started again make only the runs that are missing.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.Out, "out", "o", "", "store: a folder that all processes see; for kubernetes, in the volume of --claim")
+	f.StringVarP(&o.Out, "out", "o", "", "store: the URL of a bucket, or a folder that all processes see; for kubernetes, in the volume of --claim")
 	f.IntVar(&o.Shards, "shards", 0, "processes that share the plan")
 	f.IntVar(&o.Workers, "workers", 1, "runs at a time of each process, one thread each")
 	f.StringVar(&o.Image, "image", "", "kubernetes: container image with ninox")
-	f.StringVar(&o.Claim, "claim", "", "kubernetes: persistent volume claim of the store")
+	f.StringVar(&o.Claim, "claim", "", "kubernetes: persistent volume claim of a store that is a folder")
+	f.StringVar(&o.Secret, "secret", "", "kubernetes: secret whose entries are the environment variables that open a bucket")
 	return cmd
 }
 
@@ -73,8 +76,12 @@ func (o *manifestOptions) check(c *cobra.Command) error {
 	if o.Scheduler == kubernetes && o.Image == "" {
 		f.Addf("--image is missing")
 	}
-	if o.Scheduler == kubernetes && o.Claim == "" {
-		f.Addf("--claim is missing")
+	switch bucket := meta.IsURL(o.Out); {
+	case o.Scheduler != kubernetes:
+	case !bucket && o.Claim == "":
+		f.Addf("--claim is missing: %s is a folder", o.Out)
+	case bucket && o.Claim != "":
+		f.Addf("--claim %s: %s is a bucket", o.Claim, o.Out)
 	}
 	return f.Err(c)
 }
@@ -133,22 +140,27 @@ const (
 
 // kubernetes prints a ConfigMap with the plan and an Indexed Job.
 func (o *manifestOptions) kubernetes(w io.Writer, plan string) error {
+	mounts := []object{{"name": "plan", "mountPath": planFolder, "readOnly": true}}
+	volumes := []object{{"name": "plan", "configMap": object{"name": objectName}}}
+	store := o.Out
+	if o.Claim != "" {
+		store = storeFolder + "/" + strings.TrimPrefix(o.Out, "/")
+		mounts = append(mounts, object{"name": "store", "mountPath": storeFolder})
+		volumes = append(volumes, object{"name": "store", "persistentVolumeClaim": object{"claimName": o.Claim}})
+	}
 	container := object{
 		"name": objectName, "image": o.Image,
-		"command":   o.collect(planFolder+"/"+planFile, storeFolder+"/"+strings.TrimPrefix(o.Out, "/")),
-		"resources": object{"requests": object{"cpu": fmt.Sprint(o.Workers)}},
-		"volumeMounts": []object{
-			{"name": "plan", "mountPath": planFolder, "readOnly": true},
-			{"name": "store", "mountPath": storeFolder},
-		},
+		"command":      o.collect(planFolder+"/"+planFile, store),
+		"resources":    object{"requests": object{"cpu": fmt.Sprint(o.Workers)}},
+		"volumeMounts": mounts,
+	}
+	if o.Secret != "" {
+		container["envFrom"] = []object{{"secretRef": object{"name": o.Secret}}}
 	}
 	pod := object{
 		"restartPolicy": "Never", // a pod that fails is counted against its index
 		"containers":    []object{container},
-		"volumes": []object{
-			{"name": "plan", "configMap": object{"name": objectName}},
-			{"name": "store", "persistentVolumeClaim": object{"claimName": o.Claim}},
-		},
+		"volumes":       volumes,
 	}
 	objects := []object{
 		{"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": objectName}, "data": object{planFile: plan}},

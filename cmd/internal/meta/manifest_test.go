@@ -94,6 +94,19 @@ func TestKubernetesManifest(t *testing.T) {
 }
 
 // The script is run by a shell in which ninox prints its arguments.
+// Runs of a bucket need no volume but the keys.
+func TestKubernetesManifestOfBucket(t *testing.T) {
+	text := manifest(t, manifestOptions{Scheduler: kubernetes, Plan: filepath.Join(t.TempDir(), "p.json"), Out: "s3://runs?prefix=a/", Shards: 7, Workers: 2, Image: "ninox:1", Secret: "keys"})
+	for _, want := range []string{"s3://runs?prefix=a/", "secretRef", "name: keys"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "persistentVolumeClaim") || strings.Contains(text, storeFolder) {
+		t.Errorf("a volume for a bucket in\n%s", text)
+	}
+}
+
 func TestSlurmManifest(t *testing.T) {
 	shell, err := exec.LookPath("bash")
 	if err != nil {

@@ -44,6 +44,7 @@ func checkFlags[O any](t *testing.T, make func(*app.App, func(context.Context, *
 func TestCollectFlags(t *testing.T) {
 	checkFlags(t, newCollect, []string{"plan.json", "--out=s"}, map[string]string{"index": "--shards=4", "shards": "--index=2"}, map[string]flagTest[collectOptions]{
 		"out":     {"t", func(o collectOptions) any { return o.Out }, "t"},
+		"cache":   {"c", func(o collectOptions) any { return o.Cache }, "c"},
 		"workers": {"3", func(o collectOptions) any { return o.Workers }, 3},
 		"index":   {"3", func(o collectOptions) any { return o.shard }, 3},
 		"shards":  {"5", func(o collectOptions) any { return o.Shards }, 5},
@@ -80,11 +81,13 @@ func TestManifestFlags(t *testing.T) {
 		"workers": {"3", func(o manifestOptions) any { return o.Workers }, 3},
 		"image":   {"i", func(o manifestOptions) any { return o.Image }, "i"},
 		"claim":   {"c", func(o manifestOptions) any { return o.Claim }, "c"},
+		"secret":  {"k", func(o manifestOptions) any { return o.Secret }, "k"},
 	})
 }
 
 func TestTrainFlags(t *testing.T) {
 	checkFlags(t, newTrain, []string{"store", "--out=d"}, nil, map[string]flagTest[trainOptions]{
+		"cache":            {"c", func(o trainOptions) any { return o.Cache }, "c"},
 		"out":              {"e", func(o trainOptions) any { return o.Dir }, "e"},
 		"method":           {"wnn+", func(o trainOptions) any { return o.Method }, "wnn+"},
 		"init":             {"w", func(o trainOptions) any { return o.From }, "w"},
@@ -107,7 +110,8 @@ func TestTrainFlags(t *testing.T) {
 }
 
 func TestEvalFlags(t *testing.T) {
-	checkFlags(t, newEval, []string{"store"}, map[string]string{"horizons": "--weights=w", "spacing": "--weights=w", "windows": "--weights=w"}, map[string]flagTest[evalOptions]{
+	checkFlags(t, newEval, []string{"store"}, map[string]string{"cache": "--weights=w", "horizons": "--weights=w", "spacing": "--weights=w", "windows": "--weights=w"}, map[string]flagTest[evalOptions]{
+		"cache":    {"c", func(o evalOptions) any { return o.Cache }, "c"},
 		"weights":  {"a,b", func(o evalOptions) any { return o.Weights }, []string{"a", "b"}},
 		"horizons": {"2,3", func(o evalOptions) any { return o.Horizons }, []int{2, 3}},
 		"spacing":  {"100", func(o evalOptions) any { return o.Spacing }, 100},
@@ -134,6 +138,8 @@ func TestRefusals(t *testing.T) {
 	refuse(err, `"pbs": expected kubernetes or slurm`, "--out is missing", "--shards 0", "--workers 0")
 	_, err = apptest.Parse(t, &app.App{}, newManifest, "kubernetes", "plan.json", "--shards=2", "--out=store")
 	refuse(err, "--image is missing", "--claim is missing")
+	_, err = apptest.Parse(t, &app.App{}, newManifest, "kubernetes", "plan.json", "--shards=2", "--out=s3://b", "--image=i", "--claim=c")
+	refuse(err, "--claim c: s3://b is a bucket")
 	_, err = apptest.Parse(t, &app.App{}, newTrain, "store", "--method=l2o", "--width=0", "--spacing=0", "--lr=0")
 	refuse(err, "--out is missing", "--method", "--width 0", "--spacing 0", "--lr 0")
 	_, err = apptest.Parse(t, &app.App{}, newEval, "store", "--windows=0")

@@ -21,6 +21,7 @@ type trainOptions struct {
 	Store  string
 	Method string
 	From   string
+	Cache  string
 	meta.TrainOptions
 }
 
@@ -45,6 +46,7 @@ OUT/weights.safetensors is what 'accelerate --weights' and 'nino step --weights'
 			return run(c.Context(), a, o)
 		},
 	}
+	cacheFlag(cmd, &o.Cache)
 	f := cmd.Flags()
 	f.StringVarP(&o.Dir, "out", "o", "", "folder of the training")
 	f.StringVar(&o.Method, "method", method.Nino, "what to train: "+strings.Join(methods, ", "))
@@ -108,10 +110,11 @@ func (o *trainOptions) check(c *cobra.Command) error {
 }
 
 func runTrain(ctx context.Context, a *app.App, o trainOptions) error {
-	store, err := meta.OpenStore(o.Store)
+	store, err := fetchStore(ctx, a, o.Store, o.Cache)
 	if err != nil {
 		return err
 	}
+	defer store.Close()
 	engine, err := a.Engine(ctx)
 	if err != nil {
 		return err
