@@ -179,6 +179,9 @@ func (l *loop) restore() error {
 	if err := l.config.checkResume(&old); err != nil {
 		return fmt.Errorf("run directory %s: %w", l.Dir, err)
 	}
+	if l.config.Train.changed(old.Train) {
+		l.Log.Warn("files of the training data have changed since the run began; it goes on with them", "data", l.config.Train.Name)
+	}
 	s, err := readSnapshot(l.Dir, l.Log)
 	if err != nil {
 		return err

@@ -148,13 +148,28 @@ type dataRecord struct {
 	Name    string `json:"name"`
 	Samples int    `json:"samples"`
 	Hash    string `json:"sha256"`
+	Content string `json:"content_sha256,omitempty"` // see data.ContentHash
 }
 
 func recordData(d data.Dataset) *dataRecord {
 	if d == nil {
 		return nil
 	}
-	return &dataRecord{d.Name(), d.Len(), d.Hash()}
+	return &dataRecord{d.Name(), d.Len(), d.Hash(), data.ContentHash(d)}
+}
+
+// identity is the record without the content of files, which may be mended between
+// the parts of a run.
+func (d *dataRecord) identity() *dataRecord {
+	if d == nil {
+		return nil
+	}
+	return &dataRecord{Name: d.Name, Samples: d.Samples, Hash: d.Hash}
+}
+
+// changed says whether files have other bytes than they had.
+func (d *dataRecord) changed(old *dataRecord) bool {
+	return d != nil && old != nil && d.Content != "" && old.Content != "" && d.Content != old.Content
 }
 
 func (c *Config) record() (*runConfig, error) {
@@ -209,7 +224,7 @@ func (r *runConfig) checkResume(old *runConfig) error {
 	add("moments", r.Moments, old.Moments)
 	add("average", r.Average, old.Average)
 	add("model_sha256", r.Model, old.Model)
-	add("train", r.Train, old.Train)
+	add("train", r.Train.identity(), old.Train.identity())
 	if r.Steps == old.Steps {
 		add("horizons", r.Horizons, old.Horizons)
 	}

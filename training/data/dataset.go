@@ -70,8 +70,26 @@ type Dataset interface {
 	// Batch copies the samples of the given indices into one buffer per
 	// column, in the order of Columns.
 	Batch(indices []int, into []Buffer) error
-	// Hash is a hexadecimal SHA-256 of the content.
+	// Hash is a hexadecimal SHA-256 of the content; of files that are read when they
+	// are needed, of their names, see ContentHash.
 	Hash() string
+}
+
+// ContentHash is a hexadecimal SHA-256 of the bytes of files whose names alone
+// are in the Hash of a data set, up to about a gigabyte of them; "" where there
+// are none. It reads them.
+func ContentHash(d Dataset) string {
+	switch d := d.(type) {
+	case *head:
+		return ContentHash(d.Dataset)
+	case *spread:
+		return ContentHash(d.Dataset)
+	case *bound:
+		return ContentHash(d.Dataset)
+	case *gallery:
+		return d.bytes()
+	}
+	return ""
 }
 
 // Split is a data set as it is used: a part to train on and a part to test on.

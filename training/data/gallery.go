@@ -24,7 +24,45 @@ type pictures struct {
 	read func(i int, buf []byte) ([]byte, error)
 	// where names file i: "DIR/train/cat/1.png", "FILE.tar: entry cat/1.png".
 	where func(i int) string
-	sum   func() string // of the content
+	sum   func() string // of what tells the pictures from others
+	// content lists the files whose bytes the content hash covers; nil where sum does.
+	content []int
+}
+
+// contentLimit is about how many bytes of files a content hash covers.
+const contentLimit = 1 << 30
+
+// contentHash is a hexadecimal SHA-256 of the files listed in content, "" for none.
+// A file that cannot be read counts as such: training reports it when it gets
+// there.
+func (p *pictures) contentHash() string {
+	if len(p.content) == 0 {
+		return ""
+	}
+	sums := make([][sha256.Size]byte, len(p.content))
+	var group errgroup.Group
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() error {
+			var file []byte
+			for {
+				n := int(next.Add(1)) - 1
+				if n >= len(sums) {
+					return nil
+				}
+				var err error
+				if file, err = p.read(p.content[n], file[:0]); err == nil {
+					sums[n] = sha256.Sum256(file)
+				}
+			}
+		})
+	}
+	group.Wait()
+	h := sha256.New()
+	for i, sum := range sums {
+		fmt.Fprintln(h, p.content[i], sum)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // gallery is a data set of pictures that are decoded when they are first asked
@@ -42,6 +80,7 @@ type gallery struct {
 	cache []byte     // the first len(done) pictures
 	done  []atomic.Bool
 	hash  func() string
+	bytes func() string // contentHash
 }
 
 // cacheLimit is the memory for decoded pictures of one data set, in bytes.
@@ -67,6 +106,7 @@ func newGallery(name string, from pictures, size [2]int) (*gallery, error) {
 	g := &gallery{name: name, from: from, frame: f, resize: size != [2]int{}, cols: imageColumns(f), lut: normOf(f).table()}
 	n := min(len(from.labels), cacheLimit/f.size())
 	g.cache, g.done = make([]byte, n*f.size()), make([]atomic.Bool, n)
+	g.bytes = sync.OnceValue(from.contentHash)
 	g.hash = sync.OnceValue(func() string {
 		h := sha256.New()
 		fmt.Fprintln(h, f, g.resize, from.sum())

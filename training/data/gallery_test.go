@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -233,5 +234,50 @@ func BenchmarkGallery(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(indices)), "ns/image")
 		})
+	}
+}
+
+// The content hash covers the bytes of files that Hash leaves out, so that a
+// damaged file can be mended between two parts of a run.
+func TestContentHash(t *testing.T) {
+	files := imageFolder(t)
+	dir := writeTree(t, files)
+	archives := writeFiles(t, map[string][]byte{"a.tar": tarOf(t, files), "a.tar.gz": gz(t, tarOf(t, files))})
+	hashes := func(from string) (hash, content string) {
+		s, err := Open(context.Background(), "images:"+from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Train.Hash(), ContentHash(Spread(Head(s.Train, 3), 2))
+	}
+	hash, content := hashes(dir)
+	if h, c := hashes(filepath.Join(archives, "a.tar")); h != hash || c != content || len(c) != 64 {
+		t.Errorf("of the same files in a tar: %s, %s, expected %s, %s", h, c, hash, content)
+	}
+	packed, none := hashes(filepath.Join(archives, "a.tar.gz"))
+	if packed == hash || none != "" {
+		t.Errorf("files in memory: %s, %q", packed, none)
+	}
+	changed := slices.Clone(files["train/cat/2.png"])
+	changed[len(changed)-1] ^= 1 // of the same size
+	if err := os.WriteFile(filepath.Join(dir, "train", "cat", "2.png"), changed, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if h, c := hashes(dir); h != hash || c == content {
+		t.Errorf("after a change of a byte: hash %s, content %s", h, c)
+	}
+}
+
+// Of large sets, files are chosen evenly.
+func TestContentOf(t *testing.T) {
+	list := make([]picture, 10)
+	for i := range list {
+		list[i].size = contentLimit / 4
+	}
+	if got := contentOf(list); !slices.Equal(got, []int{0, 3, 6, 9}) { // 2.5 limits
+		t.Errorf("of ten files: %v", got)
+	}
+	if got := contentOf(list[:4]); len(got) != 4 {
+		t.Errorf("of four files: %v", got)
 	}
 }

@@ -134,7 +134,8 @@ func picturesOf(from string, list []picture, classes []string) pictures {
 				return readInto(buf, from, p.offset, p.size)
 			}
 		},
-		sum: func() string { return sumPictures(list) },
+		sum:     func() string { return sumPictures(list) },
+		content: contentOf(list),
 	}
 }
 
@@ -159,9 +160,9 @@ func readInto(buf []byte, file string, offset, size int64) ([]byte, error) {
 	return buf, nil
 }
 
-// sumPictures hashes names, and contents as far as they are in memory: reading
-// all files of a large folder would take longer than many a training. Their sizes
-// do not count, so that a run can go on once a damaged file is mended.
+// sumPictures hashes names, and contents as far as they are in memory. Files that
+// are read later are left out, so that a run can go on once a damaged one is
+// mended; ContentHash covers them.
 func sumPictures(list []picture) string {
 	h := sha256.New()
 	for _, p := range list {
@@ -169,6 +170,25 @@ func sumPictures(list []picture) string {
 		h.Write(p.content)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// contentOf chooses the files whose bytes make up the content hash: all, or where
+// they are more than contentLimit together, so many of them, evenly spread. nil
+// where sumPictures has the content already.
+func contentOf(list []picture) []int {
+	total := int64(0)
+	for _, p := range list {
+		if p.content != nil {
+			return nil
+		}
+		total += p.size
+	}
+	every := int(max(1, (total+contentLimit-1)/contentLimit))
+	var out []int
+	for i := 0; i < len(list); i += every {
+		out = append(out, i)
+	}
+	return out
 }
 
 func listFolder(ctx context.Context, dir string) ([]picture, error) {
