@@ -22,9 +22,16 @@ func TestParameters(t *testing.T) {
 	want := map[string]int{
 		"fm-16": 14378, "c10-16": 14666, "fm-32": 56394, "c10-32": 56970, "c100-32": 62820,
 		"lm1b-3-24": 1252464, "lm1b-2-32": 1666464, "lm1b-3-64": 3432064, "wiki-3-64": 3432064, "wiki-4-128": 7357312, "wiki-6-384": 30339456,
-		"prose-3-24": 1252464, "bytes-3-64": 232000, "bytes-llama-3-64": 155072,
+		"wiki-llama-6-384": 111481728,
+		"prose-3-24":       1252464, "bytes-3-64": 232000, "bytes-llama-3-64": 155072,
 	}
 	for _, task := range Tasks() {
+		if n := task.Network.Parameters(); n > 1e8 { // too much to build here; its parts are those of the small one
+			if n != want[task.Name] {
+				t.Errorf("%s: %d parameters, expected %d", task.Name, n, want[task.Name])
+			}
+			continue
+		}
 		m, err := task.Model(1)
 		if err != nil {
 			t.Fatal(err)
@@ -186,5 +193,37 @@ func TestLookup(t *testing.T) {
 	}
 	if s.Train.Len() != 12000 {
 		t.Errorf("%d training images of the embedded data, expected all 12000", s.Train.Len())
+	}
+}
+
+// Networks of any size, named by it.
+func TestSized(t *testing.T) {
+	task, err := Lookup("llama:2,32,4,kv-heads=2,hidden=64,positions=64,untied,vocab=128")
+	want := Transformer{Name: "llama-2-32-4", Family: Llama, Vocab: 128, Positions: 64, Width: 32, Layers: 2, Heads: 4, KVHeads: 2, Hidden: 64, Untied: true}
+	if err != nil || task.Network != want || task.Length != 64 || task.Batch != 8 || task.Optimizer != "adamw" {
+		t.Errorf("%+v, %v", task, err)
+	}
+	if task, err = Lookup("gpt2:3,24,3"); err != nil || task.Name != "gpt2-3-24-3" || task.Length != 128 {
+		t.Fatalf("%+v, %v", task, err)
+	}
+	if _, err := task.WithVocabulary(0); err == nil || !strings.Contains(err.Error(), "vocab=N") {
+		t.Errorf("without tokens: error %v", err)
+	}
+	// The paper's 3-24 has 1.2 million parameters with GPT-2's vocabulary.
+	if task, err = task.WithVocabulary(50257); err != nil || task.Network.Parameters() != 1252464 {
+		t.Errorf("%d parameters, %v", task.Network.Parameters(), err)
+	}
+	for name, want := range map[string]string{
+		"gpt2:":                   `"" is no size; expected gpt2:LAYERS,WIDTH,HEADS`,
+		"gpt2:3,64":               "sizes are missing",
+		"gpt2:3,64,x":             `"x" is no size`,
+		"gpt2:3,64,5":             "width 64 is no multiple of 5 heads",
+		"gpt2:3,64,4,depth=3":     `"depth=3" is none of its settings`,
+		"gpt2:3,64,4,kv-heads=2":  "GPT-2 has as many heads for keys as for queries",
+		"llama:3,64,4,kv-heads=0": `"kv-heads=0" is no size; expected llama:LAYERS,WIDTH,HEADS, and possibly vocab=N, positions=N (default 1024), hidden=N, untied, kv-heads=N`,
+	} {
+		if _, err := Lookup(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, expected %q", name, err, want)
+		}
 	}
 }

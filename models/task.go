@@ -84,15 +84,20 @@ func (t Task) openText(ctx context.Context, spec string, o data.Options) (*data.
 	if err != nil {
 		return nil, err
 	}
-	if s.Vocabulary != network.Vocab {
+	if network.Vocab > 0 && s.Vocabulary != network.Vocab {
 		return nil, fmt.Errorf("task %s: the data has %d different tokens, the network %d; %s", t.Name, s.Vocabulary, network.Vocab, t.tokenizerHint())
 	}
 	return s, nil
 }
 
 func (t Task) tokenizerHint() string {
-	if t.Network.(Transformer).Vocab == gpt2Vocabulary {
+	switch t.Network.(Transformer).Vocab {
+	case 0:
+		return "--tokenizer names a tokenizer, without it bytes are the tokens"
+	case gpt2Vocabulary:
 		return "--tokenizer FOLDER names GPT-2's tokenizer"
+	case llama3Vocabulary:
+		return "--tokenizer FILE names Llama 3's tokenizer.json"
 	}
 	return "its tokens are bytes, without --tokenizer"
 }
@@ -101,7 +106,11 @@ func (t Task) tokenizerHint() string {
 // ones), and smaller language tasks for a single machine.
 func Tasks() []Task { return append(imageTasks(), languageTasks()...) }
 
-const gpt2Vocabulary = 50257 // tokens of GPT-2's tokenizer
+// Tokens of GPT-2's and of Llama 3's tokenizer.
+const (
+	gpt2Vocabulary   = 50257
+	llama3Vocabulary = 128256
+)
 
 func languageTasks() []Task {
 	gpt2 := func(vocabulary, positions, layers, width, heads int) Transformer {
@@ -117,10 +126,15 @@ func languageTasks() []Task {
 	}
 	small := func(name, title string, network Transformer) Task {
 		t := languageTask(name, title, "any prose", network)
-		t.Batch, t.LR, t.Steps, t.Length = 8, 1e-3, 5000, 128
+		t.onOne()
 		return t
 	}
 	const lm1b, wiki = "LM1B", "WikiText-103"
+	// The sizes are derived, see docs/TASKS.md.
+	large := languageTask("wiki-llama-6-384", "Wiki/Llama 6-384", wiki, Transformer{
+		Family: Llama, Vocab: llama3Vocabulary, Positions: 1024, Layers: 6, Width: 384, Heads: 6, KVHeads: 2, Hidden: 1536, Untied: true,
+	})
+	large.Batch, large.LR, large.Steps = 32, 2e-4, 14000
 	llama := Transformer{Family: Llama, Vocab: 256, Positions: 1024, Layers: 3, Width: 64, Heads: 4, KVHeads: 2}
 	return []Task{
 		paper("lm1b-3-24", "LM1B/3-24", lm1b, 3, 24, 3, 24000, 352, 23000, 11500),
@@ -129,11 +143,15 @@ func languageTasks() []Task {
 		paper("wiki-3-64", "Wiki/3-64", wiki, 3, 64, 4, 14000, 147, 13500, 7000),
 		paper("wiki-4-128", "Wiki/4-128", wiki, 4, 128, 4, 14000, 0, 0, 0),
 		paper("wiki-6-384", "Wiki/6-384", wiki, 6, 384, 6, 14000, 0, 0, 0),
+		large,
 		small("prose-3-24", "prose, GPT-2 3-24", gpt2(gpt2Vocabulary, 1024, 3, 24, 3)),
 		small("bytes-3-64", "bytes of prose, GPT-2 3-64", gpt2(256, 1024, 3, 64, 4)),
 		small("bytes-llama-3-64", "bytes of prose, Llama 3-64", llama),
 	}
 }
+
+// onOne gives a language task settings for a single machine.
+func (t *Task) onOne() { t.Batch, t.LR, t.Steps, t.Length = 8, 1e-3, 5000, 128 }
 
 func languageTask(name, title, source string, network Transformer) Task {
 	network.Name = name
@@ -169,8 +187,13 @@ func visionTask(name, title, source string, net ConvNet, lr, target float64, ada
 	}
 }
 
-// Lookup finds a task by name; "FM/16", "fm16" and "fm_16" mean "fm-16".
+// Lookup finds a task by name; "FM/16", "fm16" and "fm_16" mean "fm-16". A
+// language task of any size is named by it: "gpt2:3,64,4" has 3 layers of width 64
+// and 4 heads.
 func Lookup(name string) (Task, error) {
+	if IsSized(name) {
+		return sized(name)
+	}
 	key := func(s string) string {
 		return strings.NewReplacer("/", "", "-", "", "_", "").Replace(strings.ToLower(s))
 	}

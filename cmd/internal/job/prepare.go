@@ -100,7 +100,11 @@ func (j *Job) openTask(ctx context.Context) error {
 		}
 		return err
 	}
-	m, err := t.Model(j.app.Seed)
+	network, err := t.WithVocabulary(j.Split.Vocabulary)
+	if err != nil {
+		return err
+	}
+	m, err := network.Model(j.app.Seed)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,8 @@ func ParseSource(arg string) (Source, error) {
 		return Source{Dir: arg}, nil
 	case unknown == nil:
 		return Source{Task: &task}, nil
+	case models.IsSized(arg):
+		return Source{}, &app.UsageError{Err: unknown}
 	case err == nil:
 		return Source{}, fmt.Errorf("folder %s holds no training artifacts (%s is missing); 'ninox artifacts MODEL -o %s' writes them", arg, training.TrainingFile, arg)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -52,7 +54,7 @@ func ParseSource(arg string) (Source, error) {
 	case strings.ContainsAny(arg, "/\\") || filepath.Ext(arg) != "":
 		return Source{}, err
 	}
-	return Source{}, app.Usagef("%q is no file, no folder and no task; tasks are %s", arg, strings.Join(TaskNames(), ", "))
+	return Source{}, app.Usagef("%q is no file, no folder and no task; tasks are %s, and networks of any size gpt2:LAYERS,WIDTH,HEADS and llama:LAYERS,WIDTH,HEADS", arg, strings.Join(TaskNames(), ", "))
 }
 
 // TaskNames lists the tasks that need no model file.

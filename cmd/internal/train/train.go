@@ -33,11 +33,14 @@ and weights, summary and report.
 
 DIR holds training artifacts: those of 'ninox artifacts', or those of ONNX Runtime's own offline
 tool. MODEL is an ONNX file, for which artifacts are derived on the way. TASK is a network of the
-paper with its data and settings.
+paper with its data and settings, or a language model of any size: gpt2:LAYERS,WIDTH,HEADS or
+llama:LAYERS,WIDTH,HEADS, and then possibly vocab=N (default: that of the data), positions=N,
+hidden=N, untied and, of llama, kv-heads=N.
 
 An interrupt (Ctrl-C) finishes the step, writes a checkpoint and exits with 130; the same command
 with --resume continues as if nothing had happened.`,
 		Example: `  ninox train fm-16 --data embedded --steps 500
+  ninox train llama:4,128,4,kv-heads=2 --data sotu --tokenizer gpt2-bpe --steps 1000
   ninox train artifacts/ --data npz:train.npz --steps 1000 --batch-size 32 --lr 3e-4 --out run
   ninox train model.onnx --data npz:train.npz --eval-data npz:test.npz --loss mse --steps 2000 --schedule cosine
   ninox train fm-16 --data embedded --steps 500 --out run-fm-16 --resume`,
