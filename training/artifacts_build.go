@@ -152,7 +152,7 @@ func (b *builder) build(m *onnxgraph.Model) error {
 	if err != nil {
 		return err
 	}
-	if err := b.chooseOutput(g, facts); err != nil {
+	if b.art.Output, err = facts.FloatOutput(b.opts.Output); err != nil {
 		return err
 	}
 	f := facts.Fact(b.art.Output)
@@ -263,22 +263,6 @@ func (b *builder) explainLoops(err error) error {
 		}
 	}
 	return err
-}
-
-func (b *builder) chooseOutput(g *onnxgraph.Graph, facts *infer.Result) error {
-	b.art.Output = b.opts.Output
-	for _, v := range g.Outputs {
-		if b.art.Output == "" && facts.Fact(v.Name).DType() == onnxgraph.Float {
-			b.art.Output = v.Name
-		}
-	}
-	switch {
-	case b.art.Output == "":
-		return errors.New("the model has no output of type float")
-	case facts.Fact(b.art.Output) == nil:
-		return fmt.Errorf("the model has no value %q", b.art.Output)
-	}
-	return nil
 }
 
 // differentiate chooses the parameters and appends their gradients. Without

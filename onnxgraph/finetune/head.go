@@ -37,11 +37,20 @@ func NewHead(m *onnxgraph.Model, reg *op.Registry, o Head) (*onnxgraph.Model, []
 	if err != nil {
 		return nil, nil, err
 	}
-	g := m.Graph
-	out, err := chooseOutput(g, o.Output)
+	facts, err := infer.Run(m, reg, infer.Options{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("new head: %w", err)
 	}
+	g := m.Graph
+	name, err := facts.FloatOutput(o.Output)
+	if err != nil {
+		return nil, nil, fmt.Errorf("new head: %w", err)
+	}
+	at := slices.IndexFunc(g.Outputs, func(v *onnxgraph.Value) bool { return v.Name == name })
+	if at < 0 {
+		return nil, nil, fmt.Errorf("new head: %q is no output of the model", name)
+	}
+	out := g.Outputs[at]
 	h, err := lastLayer(g, out.Name)
 	if err != nil {
 		return nil, nil, err
@@ -55,8 +64,7 @@ func NewHead(m *onnxgraph.Model, reg *op.Registry, o Head) (*onnxgraph.Model, []
 		v.Type.Shape = nil
 	}
 	g.ValueInfo = nil // shapes behind the new layer differ
-	facts, err := infer.Run(m, reg, infer.Options{})
-	if err != nil {
+	if facts, err = infer.Run(m, reg, infer.Options{}); err != nil {
 		return nil, nil, fmt.Errorf("new head: something behind the last layer expects the old number of classes: %w", err)
 	}
 	for _, v := range g.Outputs {

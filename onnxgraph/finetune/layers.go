@@ -223,19 +223,6 @@ func find(layers []*layer, weight string) *layer {
 	return nil
 }
 
-// chooseOutput is the output of a name, or the first float output.
-func chooseOutput(g *onnxgraph.Graph, name string) (*onnxgraph.Value, error) {
-	for _, v := range g.Outputs {
-		if v.Name == name || name == "" && v.Type.DType == onnxgraph.Float {
-			return v, nil
-		}
-	}
-	if name != "" {
-		return nil, fmt.Errorf("the model has no output %q", name)
-	}
-	return nil, fmt.Errorf("the model has no output of type float")
-}
-
 // reaching is the set of nodes on which a value depends.
 func reaching(g *onnxgraph.Graph, value string) map[*onnxgraph.Node]bool {
 	needed, nodes := map[string]bool{value: true}, map[*onnxgraph.Node]bool{}

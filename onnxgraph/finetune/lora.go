@@ -94,11 +94,11 @@ func AddLoRA(m *onnxgraph.Model, reg *op.Registry, o LoRA) (*onnxgraph.Model, *A
 	if err != nil {
 		return nil, nil, err
 	}
-	chosen, err := o.choose(m.Graph)
+	w, err := newWriter(m, reg)
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := newWriter(m, reg)
+	chosen, err := o.choose(m.Graph, w.inferred)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -134,18 +134,18 @@ func prepare(m *onnxgraph.Model, reg *op.Registry) (*onnxgraph.Model, error) {
 }
 
 // choose lists the layers that get an adapter.
-func (o *LoRA) choose(g *onnxgraph.Graph) ([]*layer, error) {
-	out, err := chooseOutput(g, o.Output)
+func (o *LoRA) choose(g *onnxgraph.Graph, facts *infer.Result) ([]*layer, error) {
+	out, err := facts.FloatOutput(o.Output)
 	if err != nil {
 		return nil, fmt.Errorf("lora: %w", err)
 	}
-	live := reaching(g, out.Name)
+	live := reaching(g, out)
 	fit := func(l *layer) string {
 		switch {
 		case slices.Contains(o.Except, l.weight.Name):
 			return "it is trained whole"
 		case len(l.uses) > 0 && !slices.ContainsFunc(l.uses, func(u use) bool { return live[u.node] }):
-			return fmt.Sprintf("output %q does not depend on it", out.Name)
+			return fmt.Sprintf("output %q does not depend on it", out)
 		}
 		return l.unfit(int64(o.Rank))
 	}
@@ -194,9 +194,10 @@ func (o *LoRA) choose(g *onnxgraph.Graph) ([]*layer, error) {
 // writer adds adapters to a model.
 type writer struct {
 	*rewrite.Emitter
-	readers map[string][]*onnxgraph.Node
-	kept    map[string]bool // values that may not be renamed for lack of a single reader
-	behind  map[*onnxgraph.Node][]*onnxgraph.Node
+	inferred *infer.Result
+	readers  map[string][]*onnxgraph.Node
+	kept     map[string]bool // values that may not be renamed for lack of a single reader
+	behind   map[*onnxgraph.Node][]*onnxgraph.Node
 }
 
 func newWriter(m *onnxgraph.Model, reg *op.Registry) (*writer, error) {
@@ -204,7 +205,7 @@ func newWriter(m *onnxgraph.Model, reg *op.Registry) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{rewrite.NewEmitter(m, facts, "lora"), map[string][]*onnxgraph.Node{}, map[string]bool{}, map[*onnxgraph.Node][]*onnxgraph.Node{}}
+	w := &writer{rewrite.NewEmitter(m, facts, "lora"), facts, map[string][]*onnxgraph.Node{}, map[string]bool{}, map[*onnxgraph.Node][]*onnxgraph.Node{}}
 	for _, n := range m.Graph.Nodes {
 		for _, in := range n.Reads() {
 			w.readers[in] = append(w.readers[in], n)

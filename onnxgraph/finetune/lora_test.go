@@ -257,7 +257,7 @@ func TestTargets(t *testing.T) {
 		{finetune.LoRA{Rank: 2, Targets: []string{"dead"}}, `output "y" does not depend on it`},
 		{finetune.LoRA{Rank: 2, Targets: []string{"q_proj"}}, `target "q_proj" matches no weight and no module`},
 		{finetune.LoRA{Rank: 2, Targets: []string{"["}}, `target "["`},
-		{finetune.LoRA{Rank: 2, Output: "q"}, `no output "q"`},
+		{finetune.LoRA{Rank: 2, Output: "q"}, `no value "q"`},
 		{finetune.LoRA{Rank: 2, Targets: []string{"grouped"}, Except: []string{"grouped"}}, "trained whole"},
 		{finetune.LoRA{}, "rank 0"},
 	} {

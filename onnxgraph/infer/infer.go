@@ -8,6 +8,7 @@
 package infer
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 	"strconv"
@@ -115,6 +116,23 @@ func newResult(m *onnxgraph.Model, reg *op.Registry, outer *Result, g *onnxgraph
 		r.left = &n
 	}
 	return r
+}
+
+// FloatOutput is the value of a name, or without one the graph's first output of
+// type float.
+func (r *Result) FloatOutput(name string) (string, error) {
+	if name == "" {
+		for _, v := range r.model.Graph.Outputs {
+			if r.Fact(v.Name).DType() == onnxgraph.Float {
+				return v.Name, nil
+			}
+		}
+		return "", errors.New("the model has no output of type float")
+	}
+	if r.Fact(name) == nil {
+		return "", fmt.Errorf("the model has no value %q", name)
+	}
+	return name, nil
 }
 
 // Fact is what is known about a value, nil where the value does not exist.
