@@ -129,6 +129,24 @@ func (l *layer) dilated() bool {
 	return slices.ContainsFunc(l.uses[0].node.Ints("dilations"), func(d int64) bool { return d != 1 })
 }
 
+// folded says what an exporter has multiplied into the weight, "" for nothing: then
+// an adapter of the layer in PyTorch is not one of this weight. PyTorch's exporters
+// fold batch normalizations; the newer one leaves the name of its rule with the
+// node, the older one a made-up name of the weight.
+func (l *layer) folded() string {
+	for _, u := range l.uses {
+		for _, kv := range u.node.Metadata {
+			if kv.Key == "pkg.onnxscript.rewriter.rule_name" && strings.Contains(kv.Value, "FuseBatchNorm") {
+				return "the exporter has folded a batch normalization into its weight; export again with optimize=False"
+			}
+		}
+		if u.node.OpType == "Conv" && strings.HasPrefix(l.weight.Name, "onnx::Conv_") {
+			return "the exporter has computed its weight, most likely with a batch normalization in it; export again with training=TrainingMode.PRESERVE"
+		}
+	}
+	return ""
+}
+
 // sizes are those of the map that the weight is: outputs, and inputs of each
 // group with the extents of the kernel.
 func (l *layer) sizes() (out int64, in []int64) {

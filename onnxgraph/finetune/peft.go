@@ -65,6 +65,9 @@ func WritePEFT(dir string, m *onnxgraph.Model, strip string, overwrite bool) err
 		if l == nil || len(l.uses) == 0 || a == nil || b == nil {
 			return fmt.Errorf("lora: module %q: the model has no layer %q or no initializers %q, %q", ad.Module, ad.Weight, ad.A, ad.B)
 		}
+		if why := l.folded(); why != "" {
+			return fmt.Errorf("lora: module %q: its adapter does not fit the layer in PyTorch: %s", ad.Module, why)
+		}
 		if a, err = l.peftA(a); err != nil {
 			return fmt.Errorf("lora: module %q: %w", ad.Module, err)
 		}

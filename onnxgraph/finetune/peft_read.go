@@ -205,6 +205,9 @@ func (r *peftReader) adapters() (*Adapters, error) {
 		if err != nil {
 			return nil, err
 		}
+		if why := l.folded(); why != "" {
+			return nil, fmt.Errorf("module %q: the adapter does not fit the layer in the model: %s", module, why)
+		}
 		if l.dilated() {
 			return nil, fmt.Errorf("module %q is a dilated convolution, whose adapters PEFT does not dilate", module)
 		}

@@ -210,3 +210,43 @@ func TestReadPEFTRefuses(t *testing.T) {
 		t.Errorf("an empty folder: error %v", err)
 	}
 }
+
+// Adapters are not exchanged where the exporter changed the weights that they are
+// for.
+func TestPEFTOfFoldedWeights(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "adapter")
+	for want, fold := range map[string]func(m *onnxgraph.Model){
+		"export again with optimize=False": func(m *onnxgraph.Model) {
+			for _, n := range m.Graph.Nodes {
+				if n.OpType == "Conv" {
+					n.Metadata = append(n.Metadata, onnxgraph.KeyValue{Key: "pkg.onnxscript.rewriter.rule_name", Value: "FuseBatchNormIntoConv, Other"})
+				}
+			}
+		},
+		"export again with training=TrainingMode.PRESERVE": func(m *onnxgraph.Model) {
+			for _, n := range m.Graph.Nodes {
+				if n.OpType == "Conv" {
+					m.Graph.Initializer(n.Inputs[1]).Name = "onnx::Conv_1" + n.Inputs[1]
+					n.Inputs[1] = "onnx::Conv_1" + n.Inputs[1]
+					n.Name = "/" + strings.TrimSuffix(strings.TrimPrefix(n.Inputs[1], "onnx::Conv_1"), ".weight") + "/Conv"
+				}
+			}
+		},
+	} {
+		m := peftBase(t)
+		fold(m)
+		if _, _, err := finetune.ReadPEFT(filepath.Join(peftDir, "adapter"), m, ops.Registry(), ""); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("read: error %v, expected %q", err, want)
+		}
+		m, _, err := finetune.AddLoRA(m, ops.Registry(), finetune.LoRA{Rank: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := finetune.WritePEFT(dir, m, "", false); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("write: error %v, expected %q", err, want)
+		}
+		if _, err := finetune.Merge(m); err != nil {
+			t.Errorf("merging needs no layer of PyTorch's: %v", err)
+		}
+	}
+}

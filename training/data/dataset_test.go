@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -387,35 +386,45 @@ func BenchmarkBatch(b *testing.B) {
 	}
 }
 
-func equalBuffers(a, b Buffer) bool {
-	return slices.Equal(a.Floats, b.Floats) && slices.Equal(a.Int64s, b.Int64s)
-}
-
+// One sample of every stretch, always the same; of a set whose classes take turns,
+// all classes.
 func TestSpread(t *testing.T) {
-	s, err := Open(t.Context(), "embedded")
+	labels := make([]int64, 5000)
+	for i := range labels {
+		labels[i] = int64(i)
+	}
+	set := &weights.Set{}
+	set.Add("label", weights.DenseInt64s([]int64{5000}, labels))
+	whole, err := NewArrays("numbers", set)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := Spread(s.Test, 4)
-	if d.Len() != 4 || d.Hash() == s.Test.Hash() || Spread(s.Test, 2000) != s.Test {
+	const n = 1000
+	d := Spread(whole, n)
+	if d.Len() != n || d.Hash() == whole.Hash() || Spread(whole, 5000) != whole {
 		t.Fatalf("%d samples", d.Len())
 	}
-	buffers := func(n int) []Buffer {
-		var out []Buffer
-		for _, c := range s.Test.Columns() {
-			if c.DType == onnxgraph.Float {
-				out = append(out, Buffer{Floats: make([]float32, n*c.Elements())})
-			} else {
-				out = append(out, Buffer{Int64s: make([]int64, n*c.Elements())})
-			}
+	read := func(d Dataset) []int64 {
+		got := []Buffer{{Int64s: make([]int64, n)}}
+		if err := d.Batch(span(0, n), got); err != nil {
+			t.Fatal(err)
 		}
-		return out
+		return got[0].Int64s
 	}
-	got, want := buffers(4), buffers(4)
-	if err := errors.Join(d.Batch([]int{0, 1, 2, 3}, got), s.Test.Batch([]int{0, 500, 1000, 1500}, want)); err != nil || !slices.EqualFunc(got, want, equalBuffers) {
-		t.Errorf("the samples are not those of every quarter: %v", err)
+	got, classes := read(d), [5]int{}
+	for i, at := range got {
+		if at/5 != int64(i) {
+			t.Errorf("sample %d is number %d", i, at)
+		}
+		classes[at%5]++
 	}
-	if err := d.Batch([]int{4}, buffers(1)); err == nil {
+	if slices.Min(classes[:]) < 150 {
+		t.Errorf("of five classes that take turns there are %v", classes)
+	}
+	if !slices.Equal(read(Spread(whole, n)), got) {
+		t.Error("the samples are others the second time")
+	}
+	if err := d.Batch([]int{n}, []Buffer{{}}); err == nil {
 		t.Error("a sample beyond the last was read")
 	}
 }
