@@ -72,7 +72,7 @@ func (t Task) Open(ctx context.Context, spec string, o data.Options) (*data.Spli
 func (t Task) openText(ctx context.Context, spec string, o data.Options) (*data.Split, error) {
 	network := t.Network.(Transformer)
 	if spec == "" {
-		return nil, fmt.Errorf("task %s: expected text to train on, %s: --data text:FILES; %s", t.Name, t.Data, t.tokenizerHint())
+		return nil, fmt.Errorf("task %s: expected text to train on, %s: --data text:FILES, or --data sotu, which 'ninox data fetch sotu' brings; %s", t.Name, t.Data, t.tokenizerHint())
 	}
 	if o.Length == 0 {
 		o.Length = t.Length
@@ -95,7 +95,7 @@ func (t Task) tokenizerHint() string {
 	case 0:
 		return "--tokenizer names a tokenizer, without it bytes are the tokens"
 	case gpt2Vocabulary:
-		return "--tokenizer FOLDER names GPT-2's tokenizer"
+		return "--tokenizer FOLDER names GPT-2's tokenizer, --tokenizer gpt2-bpe the one that 'ninox data fetch gpt2-bpe' brings"
 	case llama3Vocabulary:
 		return "--tokenizer FILE names Llama 3's tokenizer.json"
 	}
