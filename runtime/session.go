@@ -21,6 +21,11 @@ import (
 type SessionOptions struct {
 	Threads int    // threads of one operator; 0: the engine's
 	Profile string // prefix of a file of timings, written when the session closes; empty: none
+	// LeastMemory leaves out the one block for all results that is planned when
+	// inputs have the shapes of an earlier run. It comes beside what that run used,
+	// which the arena keeps: twice the memory. Thousands of small results take up
+	// to a fifth less time with it, large ones the same.
+	LeastMemory bool
 }
 
 // Session is a loaded model. It is safe for concurrent use.
@@ -102,6 +107,7 @@ func (e *Engine) options(o SessionOptions) (*binding.SessionOptions, error) {
 		func() error { return so.SetGraphOptimizationLevel(binding.GraphOptimizationLevelEnableAll) },
 		func() error { return so.SetIntraOpNumThreads(o.Threads) },
 		func() error { return so.SetInterOpNumThreads(1) },
+		func() error { return so.SetMemPattern(!o.LeastMemory) },
 		// What it logs as an error it also returns as one, and a cancelled run is none.
 		func() error { return so.SetLogSeverityLevel(binding.LoggingLevelFatal) },
 		// Threads that spin while they wait take the cores from other sessions

@@ -39,6 +39,9 @@ type Executor struct {
 	rate  []float32
 	count []int64
 
+	samples int64 // of the first batch
+	isLarge *bool // of a step's results; nil until the first session
+
 	batch int  // number of the batch in an accumulated step
 	still bool // all draws are the same, while batches are compared
 
@@ -183,7 +186,8 @@ func (e *Executor) StepAccumulated(ctx context.Context, batches []map[string]*or
 	return losses, nil
 }
 
-// checkBatch names every missing or surplus array of a batch.
+// checkBatch names every missing or surplus array of a batch. The first whole
+// one tells how large steps are.
 func (e *Executor) checkBatch(batch map[string]*ort.Value) error {
 	var errs []error
 	for _, name := range e.art.Inputs {
@@ -195,6 +199,9 @@ func (e *Executor) checkBatch(batch map[string]*ort.Value) error {
 		if !slices.Contains(e.art.Inputs, name) {
 			errs = append(errs, fmt.Errorf("batch: the model has no input %q, it expects %q", name, e.art.Inputs))
 		}
+	}
+	if len(errs) == 0 && e.samples == 0 {
+		e.samples = samples(batch)
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"ninox/onnxgraph"
 	ort "ninox/runtime"
@@ -11,12 +12,27 @@ import (
 
 // session makes a session that Close frees.
 func (e *Executor) session(m *onnxgraph.Model, threads int) (*ort.Session, error) {
-	s, err := e.engine.NewSession(m, ort.SessionOptions{Threads: threads})
+	s, err := e.engine.NewSession(m, ort.SessionOptions{Threads: threads, LeastMemory: e.large()})
 	if err != nil {
 		return nil, e.art.explainPrecision(err)
 	}
 	e.owned.add(func() { s.Close() })
 	return s, nil
+}
+
+// largeStep is the size of results, in bytes, from which on memory decides how
+// they are kept, and not the time to allocate them.
+const largeStep = 32 << 20
+
+// large says whether the results of a step on the first batch are. It is
+// answered once, for all sessions.
+func (e *Executor) large() bool {
+	if e.isLarge == nil {
+		r, err := Explain(e.art, max(e.samples, 1))
+		large := err != nil || len(r.Unknown) > 0 || slices.ContainsFunc(r.Phases, func(p Phase) bool { return p.Peak >= largeStep })
+		e.isLarge = &large
+	}
+	return *e.isLarge
 }
 
 // drawingSession makes a session whose model draws what the executor feeds it,

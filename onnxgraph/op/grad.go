@@ -43,13 +43,20 @@ type GradCtx interface {
 // Grad is the gradient rule of an operator: made by Gradient, ZeroGrad or
 // NotDifferentiable.
 type Grad struct {
-	rule   func(GradCtx) error
-	refuse string
-	zero   bool
+	rule    func(GradCtx) error
+	applies func(n *onnxgraph.Node) bool // nil: always
+	refuse  string
+	zero    bool
 }
 
 // Gradient is a rule given as a function: the vector-Jacobian product.
 func Gradient(rule func(GradCtx) error) Grad { return Grad{rule: rule} }
+
+// GradientWhere is a rule for the nodes that applies accepts; all others are
+// differentiated through their lowering.
+func GradientWhere(applies func(n *onnxgraph.Node) bool, rule func(GradCtx) error) Grad {
+	return Grad{rule: rule, applies: applies}
+}
 
 // ZeroGrad says that the derivative is zero wherever it exists (comparisons,
 // Floor, Shape, integer operators).
@@ -60,6 +67,12 @@ func NotDifferentiable(reason string) Grad { return Grad{refuse: reason} }
 
 // FromLowering says that the gradient is that of the operator's lowering.
 var FromLowering = Grad{refuse: "differentiated through its lowering"}
+
+// ThroughLowering says whether a node is differentiated through its lowering.
+func (d *Def) ThroughLowering(n *onnxgraph.Node) bool {
+	g := d.Grad
+	return d.Lower.Rule() != nil && (g.rule == nil && g.refuse == FromLowering.refuse || g.applies != nil && !g.applies(n))
+}
 
 // Rule returns the rule function, nil where there is none.
 func (g Grad) Rule() func(GradCtx) error { return g.rule }

@@ -123,9 +123,16 @@ func (b batchNormGrad) given() {
 // given statistics: one pass over the input instead of four.
 func (b batchNormGrad) ofBatch() {
 	x, dy := b.I(0), b.GO(0)
-	mean := b.mean(x)
+	// Without momentum the running statistics are those of the batch.
+	given := b.Node().Float("momentum", 0.9) == 0 && b.O(1) != "" && b.O(2) != ""
+	mean, variance := b.O(1), b.O(2)
+	if !given {
+		mean = b.mean(x)
+	}
 	centred := b.sub(x, b.channel(mean))
-	variance := b.mean(b.square(centred))
+	if !given {
+		variance = b.mean(b.square(centred))
+	}
 	r := b.inverse(variance)
 	product, flat := b.total(b.mul(dy, centred)), b.total(dy)
 	b.scaleAndBias(r, product, flat)

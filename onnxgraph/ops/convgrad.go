@@ -13,6 +13,9 @@ import (
 // channels, and stride and dilation change places.
 func (k calc) convWeightGrad(x, dy string, win window, group int64) string {
 	n := len(win.kernel)
+	if group == 1 && win.points() {
+		return k.weightGradOfPoints(x, dy, win)
+	}
 	if channels := k.Fact(x).Shape()[1]; group == 1 && n <= 2 {
 		switch {
 		case !channels.IsKnown() || channels.Value >= leastChannelsLast:
@@ -94,6 +97,29 @@ func (k calc) weightGradOfSlices(x, dy string, win window) string {
 	dw := k.Emit("Gemm", []string{flat(k.transpose(dy, swap...)), flat(images)}, onnxgraph.IntAttr("transB", 1)) // [M, taps·C]
 	dw = k.reshape(dw, append(append([]int64{0}, win.kernel...), -1)...)
 	return k.transpose(dw, append([]int64{0, int64(n) + 1}, upTo(1, n+1)...)...)
+}
+
+// weightGradOfPoints is the weight gradient of kernels of one tap:
+// [M, N·positions]·[N·positions, C].
+func (k calc) weightGradOfPoints(x, dy string, win window) string {
+	n := len(win.kernel)
+	if !win.dense() {
+		ends := make([]int64, n)
+		for i := range ends {
+			ends[i] = math.MaxInt64
+		}
+		x = k.Emit("Slice", []string{x, k.vector(make([]int64, n)...), k.vector(ends...), k.vector(upTo(2, n+2)...), k.vector(win.strides...)})
+	}
+	rows := func(v string) string { // [channels, N·positions]
+		return k.Emit("Flatten", []string{k.transpose(v, append([]int64{1, 0}, upTo(2, n+2)...)...)}, onnxgraph.IntAttr("axis", 1))
+	}
+	dw := k.Emit("Gemm", []string{rows(dy), rows(x)}, onnxgraph.IntAttr("transB", 1))
+	return k.unsqueeze(dw, upTo(2, n+2)...)
+}
+
+// points says whether windows are single positions of the input itself.
+func (w window) points() bool {
+	return w.taps() == 1 && !slices.ContainsFunc(w.pads, func(p int64) bool { return p != 0 })
 }
 
 // dense says whether windows move by single positions.

@@ -241,6 +241,9 @@ func TestConvolutions(t *testing.T) {
 		{Op: "Conv", In: in(normal(2, 3, 8, 9), normal(4, 3, 2, 3), normal(4)), Free: []int{0, 2, 3}, Attrs: with(is("dilations", 3, 2), pads(1, 2, 0, 1)), Reason: "few channels, dilated, images of any size"},
 		{Op: "Conv", In: in(normal(2, 1, 7, 6), normal(3, 1, 4, 4)), Attrs: with(pads(1, 2, 2, 1)), Reason: "few channels, many taps"},
 		{Op: "Conv", In: in(normal(2, 9, 4, 4), normal(5, 9, 1, 1)), Reason: "1x1"},
+		{Op: "Conv", In: in(normal(2, 5, 6, 7), normal(4, 5, 1, 1), normal(4)), Free: []int{0, 2, 3}, Attrs: with(is("strides", 2, 3)), Reason: "1x1, strided"},
+		{Op: "Conv", In: in(normal(2, 5, 4, 4), normal(3, 5, 1, 1)), Attrs: with(pads(1, 0, 0, 2)), Reason: "1x1, padded"},
+		{Op: "Conv", In: in(normal(2, 5, 6, 7), normal(17, 5, 3, 2)), Attrs: with(pads(1, 0, 2, 1), is("dilations", 1, 2)), Reason: "many output channels"},
 		{Op: "Conv", In: in(normal(2, 3, 8, 7), normal(4, 3, 3, 2)), Free: []int{0, 2, 3}, Attrs: with(is("strides", 2, 3), pads(1, 0, 0, 1)), Reason: "images of any size"},
 		{Op: "Conv", In: in(normal(2, 8, 6, 7), normal(4, 8, 3, 3)), Free: []int{2, 3}, Attrs: with(pads(1, 1, 1, 1)), Reason: "images of any size, channels last"},
 		{Op: "Conv", In: in(normal(2, 4, 6, 7), normal(4, 2, 3, 3)), Free: []int{0, 2, 3}, Attrs: with(i("group", 2)), Reason: "images of any size, groups"},
@@ -279,5 +282,7 @@ func TestNormalization(t *testing.T) {
 		{Op: "BatchNormalization", In: in(normal(3, 2), normal(2), normal(2), normal(2), uniform(0.5, 2, 2)), Reason: "given statistics, no spatial axes"},
 		{Op: "BatchNormalization", In: in(normal(4, 2, 3, 3), normal(2), normal(2), normal(2).NoGrad(), uniform(0.5, 2, 2).NoGrad()),
 			Attrs: with(i("training_mode", 1), f("epsilon", 1e-3)), Outputs: 3, Skip: []int{1, 2}, Reason: "statistics of the batch"},
+		{Op: "BatchNormalization", In: in(normal(4, 2, 3, 3), normal(2), normal(2), normal(2).NoGrad(), uniform(0.5, 2, 2).NoGrad()),
+			Attrs: with(i("training_mode", 1), f("momentum", 0), f("epsilon", 1e-3)), Outputs: 3, Skip: []int{1, 2}, Reason: "statistics of the batch, given by the operator"},
 	})
 }

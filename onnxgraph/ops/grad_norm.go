@@ -48,23 +48,18 @@ func channelAxes(k calc, x string) ([]int64, error) {
 	return append([]int64{0}, upTo(2, r)...), nil
 }
 
-// lowerBatchNormInternal: the standard operator has the same running
-// statistics, but does not give those of the batch.
+// lowerBatchNormInternal: without momentum the standard operator gives the
+// statistics of the batch, which the running ones move towards.
 func lowerBatchNormInternal(k lowCalc) error {
-	x := k.I(0)
-	axes, err := channelAxes(k.calc, x)
-	if err != nil {
-		return err
+	eps, momentum := k.Node().Float("epsilon", 1e-5), k.Node().Float("momentum", 0.9)
+	out := k.EmitN("BatchNormalization", []string{k.I(0), k.I(1), k.I(2), k.I(3), k.I(4)}, 3,
+		onnxgraph.FloatAttr("epsilon", eps), onnxgraph.FloatAttr("momentum", 0), onnxgraph.IntAttr("training_mode", 1))
+	k.SetO(0, out[0])
+	for o := 1; o < 3; o++ {
+		k.SetO(o, k.add(k.scale(k.I(o+2), float64(momentum)), k.scale(out[o], float64(1-momentum))))
 	}
-	eps := k.Node().Float("epsilon", 1e-5)
-	out := k.EmitN("BatchNormalization", []string{x, k.I(1), k.I(2), k.I(3), k.I(4)}, 3,
-		onnxgraph.FloatAttr("epsilon", eps), onnxgraph.FloatAttr("momentum", k.Node().Float("momentum", 0.9)), onnxgraph.IntAttr("training_mode", 1))
-	mean := k.reduce("ReduceMean", x, true, axes...)
-	variance := k.reduce("ReduceMean", k.square(k.sub(x, mean)), false, axes...)
-	for i, v := range out {
-		k.SetO(i, v)
-	}
-	k.SetO(3, k.squeeze(mean, axes...))
+	mean, variance := out[1], out[2]
+	k.SetO(3, mean)
 	k.SetO(4, k.one("Reciprocal", k.one("Sqrt", k.add(variance, k.ScalarLike(variance, float64(eps))))))
 	return nil
 }

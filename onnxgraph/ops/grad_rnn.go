@@ -90,7 +90,12 @@ type throughTime struct {
 // at cuts the time steps of direction d out of a sequence [T,D,B,n], each
 // [1,B,n].
 func (u *unrolled) at(seq string, d int64) []string {
-	return u.split(u.squeeze(u.slice(seq, 1, d, d+1), 1), 0, 1, u.steps)
+	return u.split(u.direction(seq, d), 0, 1, u.steps)
+}
+
+// direction is the part [T,B,n] of a sequence [T,D,B,n].
+func (u *unrolled) direction(seq string, d int64) string {
+	return u.squeeze(u.slice(seq, 1, d, d+1), 1)
 }
 
 // gradAt are the gradients of the steps' outputs and of the final state;
@@ -123,7 +128,7 @@ func (u *unrolled) sumOf(parts ...string) string {
 
 // outer is Σ over time and batch of aᵀ·b, for a [T,B,m] and b [T,B,n].
 func (u *unrolled) outer(a, b string) string {
-	rows := func(x string) string { return u.reshape(x, -1, u.Fact(x).Shape()[2].Value) }
+	rows := func(x string) string { return u.Emit("Flatten", []string{x}, onnxgraph.IntAttr("axis", 2)) }
 	return u.Emit("Gemm", []string{rows(a), rows(b)}, onnxgraph.IntAttr("transA", 1))
 }
 
@@ -191,36 +196,13 @@ func lowerLSTMGrad(k lowCalc) error {
 }
 
 func (u *throughTime) lstm(d int64) {
-	hs, cs, gates := u.at(u.I(6), d), u.at(u.I(7), d), u.at(u.I(8), d)
 	h0, c0 := u.initial(u.I(4), d), u.initial(u.I(5), d)
-	prevC := u.before(cs, c0, d)
-	dy, dh := u.gradAt(u.I(9), u.I(10), d)
-	_, dc := u.gradAt("", u.I(11), d)
-	rec := u.of(u.I(2), d)
-	pre := make([]string, u.steps) // gradients of the sums that enter the gates, [1,B,4H]
-	order := u.order(d)
-	for i := len(order) - 1; i >= 0; i-- {
-		t := order[i]
-		q := u.split(gates[t], -1, u.hidden, 4)
-		in, out, forget, cand := q[0], q[1], q[2], q[3]
-		dh = u.sumOf(dy[t], dh)
-		if dh == "" {
-			dh = u.zerosLike(hs[t])
-		}
-		tc := u.one("Tanh", cs[t])
-		dc = u.sumOf(u.mul(u.mul(dh, out), u.tanhSlope(tc)), dc)
-		pre[t] = u.concat(-1, []string{
-			u.mul(u.mul(dc, cand), u.sigmoidSlope(in)),
-			u.mul(u.mul(dh, tc), u.sigmoidSlope(out)),
-			u.mul(u.mul(dc, prevC[t]), u.sigmoidSlope(forget)),
-			u.mul(u.mul(dc, in), u.tanhSlope(cand)),
-		})
-		dc = u.mul(dc, forget)
-		dh = u.matrix(pre[t], rec)
-	}
-	all := u.concat(0, pre)
-	u.weights(d, all, u.concat(0, u.before(hs, h0, d)), all)
-	u.dh0, u.dc0 = append(u.dh0, dh), append(u.dc0, dc)
+	cells := u.direction(u.I(7), d)
+	q := u.split(u.direction(u.I(8), d), -1, u.hidden, 4)
+	u.lstmBackward(d, &lstmStates{
+		in: q[0], out: q[1], forget: q[2], cand: q[3],
+		cells: cells, prevCells: u.shifted(cells, c0, d), prev: u.shifted(u.direction(u.I(6), d), h0, d), h0: h0,
+	}, lstmArrivals{u.I(9), u.I(10), u.I(11)})
 }
 
 // weights collects the gradients of X, W, R and B from those of the sums that

@@ -16,8 +16,15 @@ import (
 var rnnOps = []*op.Def{
 	recurrent("RNN", since(1, 7, 14, 22), 1, 6, 2, nil, lowerRNN),
 	recurrent("GRU", since(1, 3, 7, 14, 22), 3, 6, 2, attrs(aInt("linear_before_reset")), lowerGRU),
-	recurrent("LSTM", since(1, 7, 14, 22), 4, 8, 3, attrs(aInt("input_forget")), lowerLSTM),
+	lstm,
 }
+
+// lstm has a gradient of its own, since its lowering has many small nodes.
+var lstm = func() *op.Def {
+	d := recurrent("LSTM", since(1, 7, 14, 22), 4, 8, 3, attrs(aInt("input_forget")), lowerLSTM)
+	d.Grad = op.GradientWhere(plainLSTM, gradLSTM)
+	return d
+}()
 
 var rnnAttrs = attrs(aFloats("activation_alpha"), aFloats("activation_beta"), aStrs("activations"), aFloat("clip"), aStr("direction"),
 	aInt("hidden_size"), aInt("layout"), aInt("output_sequence"))

@@ -116,14 +116,18 @@ func (u *unrolled) of(input string, d int64) string {
 // order lists the time steps as direction d takes them.
 func (u *unrolled) order(d int64) []int {
 	out := make([]int, u.steps)
-	reverse := d == 1 || u.Node().Str("direction", "forward") == "reverse"
 	for i := range out {
 		out[i] = i
-		if reverse {
+		if u.reversed(d) {
 			out[i] = len(out) - 1 - i
 		}
 	}
 	return out
+}
+
+// reversed says whether direction d takes the steps from the last on.
+func (u *unrolled) reversed(d int64) bool {
+	return d == 1 || u.Node().Str("direction", "forward") == "reverse"
 }
 
 // initial is the state [1,B,H] before the first step: input i, or zeros.

@@ -55,6 +55,7 @@ type checker struct {
 	row    Row
 	def    *op.Def
 	seed   uint64
+	low    bool        // whether derivatives are checked with the operator lowered
 	args   [][]float64 // values of float inputs, nil for others
 	dirs   [][]float64 // direction of the differences
 	// symbolic declares extents of the first input as symbols.
@@ -231,13 +232,14 @@ func (c *checker) gradient() error {
 	if c.row.Linear {
 		single = precision{onnxgraph.Float, 0.5, 3e-5}
 	}
-	m, grads, err := c.backward(onnxgraph.Double)
 	p := double
-	if err == nil {
-		_, err = c.probe(m, double)
+	m, grads, err := c.runnable(double)
+	if err != nil && c.def.Lower.Rule() != nil { // no double kernel of the operator itself
+		c.low = true
+		m, grads, err = c.runnable(double)
 	}
-	if err != nil { // no double kernel
-		p = single
+	if err != nil { // none of its lowering either
+		p, c.low = single, false
 		if m, grads, err = c.backward(onnxgraph.Float); err != nil {
 			return err
 		}
@@ -280,6 +282,15 @@ func (c *checker) gradient() error {
 		return fmt.Errorf("the gradient is zero everywhere, the row checks nothing")
 	}
 	return c.anyExtent(p.dtype, in, out, grads)
+}
+
+// runnable is backward, if the engine executes it in that precision.
+func (c *checker) runnable(p precision) (*onnxgraph.Model, map[int]string, error) {
+	m, grads, err := c.backward(p.dtype)
+	if err == nil {
+		_, err = c.probe(m, p)
+	}
+	return m, grads, err
 }
 
 // anyExtent checks that the gradients are the same where extents of the first
@@ -393,7 +404,11 @@ func (c *checker) backward(d onnxgraph.DType) (*onnxgraph.Model, map[int]string,
 	graph := *res.Model.Graph
 	gm.Graph = &graph
 	declare(&gm, facts, outputs...)
-	return &gm, grads, nil
+	if !c.low {
+		return &gm, grads, nil
+	}
+	low, err := c.lowered(&gm)
+	return low, grads, err
 }
 
 // outputDims executes the operator once, in float32, for its output shapes.

@@ -23,7 +23,7 @@ func (c *checker) lowering() error {
 	}
 	names := m.Graph.Nodes[0].Outputs
 	declare(m, facts, names...)
-	low, err := rewrite.Lower(m, c.reg, func(n *onnxgraph.Node) bool { return n.OpType == c.def.Name && n.Domain == c.def.Domain })
+	low, err := c.lowered(m)
 	if err != nil {
 		return err
 	}
@@ -48,6 +48,11 @@ func (c *checker) lowering() error {
 		}
 	}
 	return nil
+}
+
+// lowered is a model with the operator's lowering in the place of the operator.
+func (c *checker) lowered(m *onnxgraph.Model) (*onnxgraph.Model, error) {
+	return rewrite.Lower(m, c.reg, func(n *onnxgraph.Node) bool { return n.OpType == c.def.Name && n.Domain == c.def.Domain })
 }
 
 func compareTensors(want, got *onnxgraph.Tensor) error {

@@ -109,7 +109,7 @@ func refuses(def *op.Def, n *onnxgraph.Node, active map[string]bool) string {
 	switch {
 	case def == nil:
 		return "unknown operator"
-	case def.Grad.Rule() == nil && !(throughLowering(def)):
+	case def.Grad.Rule() == nil && !def.ThroughLowering(n):
 		return def.Grad.Refusal()
 	}
 	for _, name := range n.Captured() {
@@ -118,10 +118,6 @@ func refuses(def *op.Def, n *onnxgraph.Node, active map[string]bool) string {
 		}
 	}
 	return ""
-}
-
-func throughLowering(def *op.Def) bool {
-	return def.Grad.Rule() == nil && def.Grad.Refusal() == op.FromLowering.Refusal() && def.Lower.Rule() != nil
 }
 
 // upstream lists the wanted values on which the node depends.

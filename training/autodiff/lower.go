@@ -19,7 +19,7 @@ func (e *engine) lowerPath(o Options) error {
 		changed := false
 		for _, n := range e.Model.Graph.Nodes {
 			def := e.reg.For(n)
-			if !a.onPath[n] || def == nil || !throughLowering(def) {
+			if !a.onPath[n] || def == nil || !def.ThroughLowering(n) {
 				nodes = append(nodes, n)
 				continue
 			}
