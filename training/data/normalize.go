@@ -114,6 +114,19 @@ func (j *normalizerJSON) normalizer() (normalizer, error) {
 	return nil, fmt.Errorf("normalizer %q is not supported", j.Type)
 }
 
+// prefixed puts a space in front of a text that begins with none.
+func prefixed(before normalizer) normalizer {
+	return func(text string, begin bool) string {
+		if before != nil {
+			text = before(text, begin)
+		}
+		if begin && text != "" && !strings.HasPrefix(text, " ") {
+			text = " " + text
+		}
+		return text
+	}
+}
+
 // charsmap is SentencePiece's table of what strings of characters become: a trie
 // as a double array, whose values are places in a list of texts that end with a
 // zero byte. A unit of the array is a label (8 bits), whether a value follows (bit
@@ -189,9 +202,9 @@ func (c *charsmap) all(text string) string {
 // spmNormalizer is the normalization of a SentencePiece model.
 type spmNormalizer struct {
 	*charsmap
-	prefix bool     // a space in front
-	single bool     // of several spaces one stays, at the ends none
-	own    []string // what is left as it is
+	prefix bool           // a space in front
+	single bool           // of several spaces one stays, at the ends none
+	own    *regexp.Regexp // what is left as it is; nil: nothing
 }
 
 // normalize also writes spaces as pieces do.
@@ -199,9 +212,16 @@ func (s *spmNormalizer) normalize(text string, begin bool) string {
 	var out strings.Builder
 	atSpace := s.single && begin // whether further spaces are left out
 	started := !begin
-	for text != "" {
-		to, n := s.take(text)
-		text = text[n:]
+	next := s.nextOwn(text, 0)
+	for at := 0; at < len(text); {
+		var to string
+		if at == next[0] {
+			to, at = text[at:next[1]], next[1]
+			next = s.nextOwn(text, at)
+		} else {
+			change, n := s.next(text[at:next[0]])
+			to, at = change, at+n
+		}
 		if atSpace {
 			to = strings.TrimLeft(to, " ")
 		}
@@ -221,20 +241,12 @@ func (s *spmNormalizer) normalize(text string, begin bool) string {
 	return out.String()
 }
 
-func (s *spmNormalizer) take(text string) (string, int) {
-	if n := ownPrefix(s.own, text); n > 0 {
-		return text[:n], n
-	}
-	return s.next(text)
-}
-
-// ownPrefix is the length of the longest of the pieces that a text begins with.
-func ownPrefix(own []string, text string) int {
-	n := 0
-	for _, p := range own {
-		if len(p) > n && strings.HasPrefix(text, p) {
-			n = len(p)
+// nextOwn is the place of the next piece that is left as it is, or the end.
+func (s *spmNormalizer) nextOwn(text string, from int) [2]int {
+	if s.own != nil {
+		if at := s.own.FindStringIndex(text[from:]); at != nil {
+			return [2]int{from + at[0], from + at[1]}
 		}
 	}
-	return n
+	return [2]int{len(text), len(text)}
 }

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -21,10 +22,10 @@ const space = "▁"
 // pieces is a vocabulary with what falls outside of it.
 type pieces struct {
 	ids     map[string]int32
-	unknown int32       // -1: characters outside the vocabulary are left out
-	bytes   *[256]int32 // tokens of single bytes, nil where there are none
-	own     []string    // pieces that are found first, whatever surrounds them
-	fuse    bool        // a run of unknown characters is one unknown token
+	unknown int32          // -1: characters outside the vocabulary are left out
+	bytes   *[256]int32    // tokens of single bytes, nil where there are none
+	own     *regexp.Regexp // pieces that are found first, whatever surrounds them; nil: none
+	fuse    bool           // a run of unknown characters is one unknown token
 }
 
 // encoder turns normalized text, without pieces of its own, into tokens. Those of
@@ -37,6 +38,19 @@ type encoder interface {
 type token struct {
 	id   int32 // -1: outside
 	text string
+}
+
+// findOwn makes the pattern of pieces that are found first, the longest of several.
+func (p *pieces) findOwn(own []string) {
+	if len(own) == 0 {
+		return
+	}
+	quoted := make([]string, len(own))
+	for i, text := range own {
+		quoted[i] = regexp.QuoteMeta(text)
+	}
+	p.own = regexp.MustCompile(strings.Join(quoted, "|")) // of literals: cannot fail
+	p.own.Longest()
 }
 
 // spell appends tokens, with bytes or the unknown token in place of

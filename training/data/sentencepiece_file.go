@@ -30,19 +30,44 @@ func (s *spm) split(text string, begin bool) []string {
 	if s.normalize != nil {
 		text = s.normalize(text, begin)
 	}
-	if s.whole || len(s.own) > 0 {
+	if s.whole {
 		return []string{text}
 	}
 	var out []string
 	from, to := 0, 0
-	words(text, s.everySpace, func(w string) {
-		to += len(w)
-		if to-from >= spmChunk {
-			out = append(out, text[from:to])
-			from = to
+	s.sections(text, func(part string, own bool) {
+		if own {
+			to += len(part)
+			return
 		}
+		words(part, s.everySpace, func(w string) {
+			to += len(w)
+			if to-from >= spmChunk {
+				out = append(out, text[from:to])
+				from = to
+			}
+		})
 	})
 	return append(out, text[from:to])
+}
+
+// sections takes a text apart into pieces that are found first and what lies
+// between them.
+func (s *spm) sections(text string, use func(part string, own bool)) {
+	for s.own != nil {
+		at := s.own.FindStringIndex(text)
+		if at == nil {
+			break
+		}
+		if at[0] > 0 {
+			use(text[:at[0]], false)
+		}
+		use(text[at[0]:at[1]], true)
+		text = text[at[1]:]
+	}
+	if text != "" {
+		use(text, false)
+	}
 }
 
 func (s *spm) tokens(chunk string) []int64 {
@@ -56,31 +81,17 @@ func (s *spm) tokens(chunk string) []int64 {
 		}
 		out = append(out, t...)
 	}
-	for chunk != "" {
-		n := s.untilOwn(chunk)
+	s.sections(chunk, func(part string, own bool) {
 		switch {
-		case n == 0:
-			n = ownPrefix(s.own, chunk)
-			out = append(out, token{s.ids[chunk[:n]], chunk[:n]})
+		case own:
+			out = append(out, token{s.ids[part], part})
 		case s.whole:
-			word(chunk[:n])
+			word(part)
 		default:
-			words(chunk[:n], s.everySpace, word)
+			words(part, s.everySpace, word)
 		}
-		chunk = chunk[n:]
-	}
+	})
 	return s.spell(nil, out)
-}
-
-// untilOwn is how far it is to the next piece that is found first.
-func (s *spm) untilOwn(text string) int {
-	n := len(text)
-	for _, p := range s.own {
-		if i := strings.Index(text, p); i >= 0 {
-			n = min(n, i)
-		}
-	}
-	return n
 }
 
 // newSPM finishes a tokenizer of pieces.
@@ -352,6 +363,7 @@ func (m *spmModel) tokenizer(path string) (*Tokenizer, error) {
 		return nil, errors.New("spaces behind words (treat_whitespace_as_suffix), or left as they are, are not supported")
 	}
 	p := &pieces{ids: map[string]int32{}, unknown: -1, fuse: true}
+	var own []string
 	scores, all := make([]float32, len(m.pieces)), map[string]int32{}
 	for i, piece := range m.pieces {
 		if piece.text == "" {
@@ -363,7 +375,7 @@ func (m *spmModel) tokenizer(path string) (*Tokenizer, error) {
 			p.ids[piece.text] = int32(i)
 		case pieceOwn:
 			p.ids[piece.text] = int32(i)
-			p.own = append(p.own, piece.text)
+			own = append(own, piece.text)
 		case pieceUnknown:
 			p.unknown = int32(i)
 		case pieceUnused:
@@ -379,17 +391,18 @@ func (m *spmModel) tokenizer(path string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.findOwn(own)
 	n := &spmNormalizer{charsmap: chars, prefix: m.prefix, single: m.single, own: p.own}
 	var e encoder = newUnigram(p, scores)
 	if m.kind == modelBPE {
-		e = newScoredBPE(p, scores)
+		e = newScoredBPE(p, scores, own)
 	}
 	return newSPM(path, p, e, n.normalize, false, len(m.pieces))
 }
 
 // newScoredBPE makes pairs of all ways to put a piece together of two others; the
 // piece of the highest score is merged first.
-func newScoredBPE(p *pieces, scores []float32) *bpe {
+func newScoredBPE(p *pieces, scores []float32, own []string) *bpe {
 	b := &bpe{pieces: p, pairs: map[[2]int32]merge{}}
 	byScore := make([]string, 0, len(p.ids))
 	for text := range p.ids {
@@ -406,7 +419,7 @@ func newScoredBPE(p *pieces, scores []float32) *bpe {
 		if scores[id] < last { // equal scores have one rank: the first pair is merged first
 			rank, last = rank+1, scores[id]
 		}
-		if slices.Contains(p.own, text) {
+		if slices.Contains(own, text) {
 			continue
 		}
 		for cut := range text {

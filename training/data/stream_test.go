@@ -164,7 +164,7 @@ func TestStreamHoldsBack(t *testing.T) {
 		}
 	}
 	l.Close()
-	const most = 20 + 2 + 1 + 2 // asked for, ready, being filled; read and being written
+	const most = 20 + 2 + 1 + 2                  // asked for, ready, being filled; read and being written
 	if n := written.Load(); n > most || n < 19 { // the writer may not have counted the last one yet
 		t.Errorf("%d record batches written for 20, expected at most %d", n, most)
 	}

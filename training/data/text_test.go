@@ -76,16 +76,16 @@ func TestTokenizerJSON(t *testing.T) {
 		t.Errorf("tokens %v of %d, expected %v of 901", got, tok.Size(), want)
 	}
 	for text, want := range map[string]string{
-		`{"model": {"type": "WordPiece"}, "pre_tokenizer": {"type": "ByteLevel"}}`:                          `model "WordPiece", expected BPE or Unigram`,
-		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Metaspace"}}`:                                "the vocabulary is empty",
-		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Whitespace"}}`:                               `pre-tokenizer "Whitespace", expected none or Metaspace`,
-		`{"model": {"type": "BPE"}, "normalizer": {"type": "BertNormalizer"}}`:                              `normalizer "BertNormalizer" is not supported`,
-		`{"model": {"type": "Unigram", "vocab": [["a", "b"]]}}`:                                             "vocabulary: piece 0",
-		`{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"a": 0}}}`:                              `no token "<0x00>"`,
-		`{"model": {"type": "BPE"}, "normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "ByteLevel"}}`: "normalizes",
-		`{"model": {"type": "BPE", "vocab": {}}, "pre_tokenizer": {"type": "ByteLevel"}}`:                   "not in the vocabulary",
-		`{"model": {"type": "BPE", "merges": ["ab"]}, "pre_tokenizer": {"type": "ByteLevel"}}`:              "merge 0",
-		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true}}`:      "add_prefix_space",
+		`{"model": {"type": "WordPiece"}, "pre_tokenizer": {"type": "ByteLevel"}}`:                                                             `model "WordPiece", expected BPE or Unigram`,
+		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Metaspace"}}`:                                                                   "the vocabulary is empty",
+		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Whitespace"}}`:                                                                  `pre-tokenizer "Whitespace", expected none or Metaspace`,
+		`{"model": {"type": "BPE"}, "normalizer": {"type": "BertNormalizer"}}`:                                                                 `normalizer "BertNormalizer" is not supported`,
+		`{"model": {"type": "Unigram", "vocab": [["a", "b"]]}}`:                                                                                "vocabulary: piece 0",
+		`{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"a": 0}}}`:                                                                 `no token "<0x00>"`,
+		`{"model": {"type": "BPE"}, "normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "ByteLevel"}}`:                         `normalizer "BertNormalizer" is not supported`,
+		`{"model": {"type": "BPE", "vocab": {}}, "pre_tokenizer": {"type": "ByteLevel"}}`:                                                      "not in the vocabulary",
+		`{"model": {"type": "BPE", "merges": ["ab"]}, "pre_tokenizer": {"type": "ByteLevel"}}`:                                                 "merge 0",
+		`{"model": {"type": "BPE"}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Punctuation"}, {"type": "ByteLevel"}]}}`: `step 0 (Punctuation): expected steps Split`,
 		`{`: "unexpected end",
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {

@@ -15,6 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/dlclark/regexp2"
 	"github.com/pkoukk/tiktoken-go"
 )
 
@@ -34,17 +35,53 @@ type Tokenizer struct {
 
 // byteLevel is byte-level byte-pair encoding.
 type byteLevel struct {
-	bpe *tiktoken.Tiktoken
-	ids []int64 // number of the token of each rank
+	normalize normalizer        // nil: none
+	cuts      []*regexp2.Regexp // that cut text one after the other; none: the pattern of bpe does
+	bpe       *tiktoken.Tiktoken
+	ids       []int64 // number of the token of each rank
 }
 
-func (b *byteLevel) split(text string, _ bool) []string { return chunksOf(text, encodeChunk) }
+func (b *byteLevel) split(text string, begin bool) []string {
+	if b.normalize != nil {
+		text = b.normalize(text, begin)
+	}
+	return chunksOf(text, encodeChunk)
+}
 
 func (b *byteLevel) tokens(chunk string) []int64 {
-	ranks := b.bpe.EncodeOrdinary(chunk)
-	out := make([]int64, len(ranks))
-	for i, rank := range ranks {
-		out[i] = b.ids[rank]
+	parts := []string{chunk}
+	for _, cut := range b.cuts {
+		var finer []string
+		for _, part := range parts {
+			finer = isolate(finer, part, cut)
+		}
+		parts = finer
+	}
+	var out []int64
+	for _, part := range parts {
+		for _, rank := range b.bpe.EncodeOrdinary(part) {
+			out = append(out, b.ids[rank])
+		}
+	}
+	return out
+}
+
+// isolate appends the matches of a pattern in a text, and what lies between them.
+func isolate(out []string, text string, pattern *regexp2.Regexp) []string {
+	runes := []rune(text)
+	at := 0
+	// Errors are time-outs, and no time is set.
+	for m, _ := pattern.FindRunesMatch(runes); m != nil; m, _ = pattern.FindNextMatch(m) {
+		if m.Index > at {
+			out = append(out, string(runes[at:m.Index]))
+		}
+		if m.Length > 0 {
+			out = append(out, m.String())
+		}
+		at = m.Index + m.Length
+	}
+	if at < len(runes) {
+		out = append(out, string(runes[at:]))
 	}
 	return out
 }
@@ -133,7 +170,7 @@ func readVocabulary(name, vocabFile, mergesFile string) (*Tokenizer, error) {
 		}
 		merges = append(merges, [2]string{pair[0], pair[1]})
 	}
-	return newTokenizer(name, vocab, merges, gpt2Pattern)
+	return newTokenizer(name, vocab, merges, []string{gpt2Pattern}, nil)
 }
 
 // tokenizerJSON is the part of a tokenizer.json that matters here.
@@ -169,7 +206,9 @@ type preTokenizer struct {
 		Regex  string `json:"Regex"`
 		String string `json:"String"`
 	} `json:"pattern"`
-	Behavior string `json:"behavior"`
+	Behavior   string `json:"behavior"`
+	Invert     bool   `json:"invert"`
+	Individual bool   `json:"individual_digits"`
 }
 
 // byteLevel says whether a pre-tokenizer turns text into bytes.
@@ -180,21 +219,39 @@ func (p *preTokenizer) byteLevel() bool {
 // prefixes says whether a byte-level pre-tokenizer puts a space in front.
 func (p *preTokenizer) prefixes() bool { return p.AddPrefixSpace != nil && *p.AddPrefixSpace }
 
-// pattern is the regular expression of a byte-level pre-tokenizer.
-func (p *preTokenizer) pattern() (string, error) {
-	switch {
-	case p.Type == "ByteLevel" && p.prefixes():
-		return "", errors.New("add_prefix_space is not supported")
-	case p.Type == "ByteLevel" && (p.UseRegex == nil || *p.UseRegex):
-		return gpt2Pattern, nil
-	case p.Type == "Sequence" && len(p.PreTokenizers) == 2:
-		split, bytes := &p.PreTokenizers[0], &p.PreTokenizers[1]
-		if split.Type == "Split" && split.Behavior == "Isolated" && split.Pattern.Regex != "" && bytes.Type == "ByteLevel" && !bytes.prefixes() {
-			return split.Pattern.Regex, nil
+// patterns are the regular expressions by which a byte-level pre-tokenizer cuts
+// text, one after the other.
+func (p *preTokenizer) patterns() ([]string, error) {
+	steps := []preTokenizer{*p}
+	if p.Type == "Sequence" {
+		steps = p.PreTokenizers
+	}
+	var out []string
+	for i, s := range steps {
+		last := i == len(steps)-1
+		switch {
+		case s.Type == "ByteLevel" && last && (len(steps) == 1 || !s.prefixes()):
+			if s.UseRegex == nil || *s.UseRegex {
+				out = append(out, gpt2Pattern)
+			}
+		case s.Type == "Split" && !last && s.Behavior == "Isolated" && !s.Invert && s.Pattern.Regex != "":
+			out = append(out, s.Pattern.Regex)
+		case s.Type == "Digits" && !last && s.Individual:
+			out = append(out, `\p{N}`)
+		case s.Type == "Digits" && !last:
+			out = append(out, `\p{N}+`)
+		default:
+			return nil, fmt.Errorf("pre-tokenizer %q, step %d (%s): expected steps Split by a pattern (isolated) and Digits, and ByteLevel at the end", p.Type, i, s.Type)
 		}
 	}
-	return "", fmt.Errorf("pre-tokenizer %q, expected ByteLevel, or Split by a pattern and ByteLevel", p.Type)
+	if len(out) == 0 {
+		out = []string{anything}
+	}
+	return out, nil
 }
+
+// anything is a pattern that matches a whole text.
+const anything = `[\s\S]+`
 
 func readTokenizerJSON(path string) (*Tokenizer, error) {
 	b, err := os.ReadFile(path)
@@ -211,12 +268,16 @@ func readTokenizerJSON(path string) (*Tokenizer, error) {
 	case j.Model.Type != "" && j.Model.Type != "BPE" || j.Model.ByteFallback:
 		return nil, fmt.Errorf("model %q, expected BPE or Unigram", j.Model.Type)
 	}
-	if n := string(j.Normalizer); n != "" && n != "null" {
-		return nil, errors.New("it normalizes text before turning it into bytes, which is not supported")
-	}
-	pattern, err := j.PreTokenizer.pattern()
+	normalize, err := parseNormalizer(j.Normalizer)
 	if err != nil {
 		return nil, err
+	}
+	patterns, err := j.PreTokenizer.patterns()
+	if err != nil {
+		return nil, err
+	}
+	if j.PreTokenizer.prefixes() {
+		normalize = prefixed(normalize)
 	}
 	vocabulary, err := j.vocabulary()
 	if err != nil {
@@ -226,7 +287,7 @@ func readTokenizerJSON(path string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTokenizer(path, vocabulary, merges, pattern)
+	t, err := newTokenizer(path, vocabulary, merges, patterns, normalize)
 	if err != nil {
 		return nil, err
 	}
@@ -266,8 +327,8 @@ func (j *tokenizerJSON) merges() ([][2]string, error) {
 
 // newTokenizer makes a tokenizer whose merges have their place in the list as
 // rank, behind the single bytes.
-func newTokenizer(name string, vocab map[string]int, merges [][2]string, pattern string) (*Tokenizer, error) {
-	b := &byteLevel{}
+func newTokenizer(name string, vocab map[string]int, merges [][2]string, patterns []string, normalize normalizer) (*Tokenizer, error) {
+	b := &byteLevel{normalize: normalize}
 	t := &Tokenizer{name: name, how: b}
 	bytesOf := byteAlphabet()
 	ranks := map[string]int{}
@@ -302,6 +363,17 @@ func newTokenizer(name string, vocab map[string]int, merges [][2]string, pattern
 	}
 	for _, id := range vocab {
 		t.size = max(t.size, id+1)
+	}
+	pattern := patterns[0]
+	if len(patterns) > 1 {
+		pattern = anything
+		for _, p := range patterns {
+			cut, err := regexp2.Compile(p, regexp2.None)
+			if err != nil {
+				return nil, fmt.Errorf("pattern %q: %w", p, err)
+			}
+			b.cuts = append(b.cuts, cut)
+		}
 	}
 	// No special tokens: text is data, whatever it spells. The library needs one
 	// that never matches.

@@ -66,11 +66,26 @@ with open("t5.json", "w") as f:
         "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": False, "vocab": [[p, s] for p, s, _ in pieces("unigram.model")]},
     }, f, ensure_ascii=False)
 
+# BPE of bytes, in the forms of Qwen and DeepSeek (steps that cut one after the other) and of RoBERTa (a space in front).
+pre = tokenizers.pre_tokenizers
+for name, normalizer, steps in [
+    ("steps.json", tokenizers.normalizers.NFC(), pre.Sequence([
+        pre.Digits(individual_digits=True), pre.Split(tokenizers.Regex(r"[\u4e00-\u9fa5\u3040-\u30ff]+"), "isolated"),
+        pre.Split(tokenizers.Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\s+(?!\S)|\s+"), "isolated"), pre.ByteLevel(add_prefix_space=False, use_regex=False)])),
+    ("prefix.json", None, pre.ByteLevel(add_prefix_space=True)),
+]:
+    t = tokenizers.Tokenizer(tokenizers.models.BPE())
+    if normalizer:
+        t.normalizer = normalizer
+    t.pre_tokenizer = steps
+    t.train_from_iterator(open(sys.argv[1]), tokenizers.trainers.BpeTrainer(vocab_size=330, initial_alphabet=pre.ByteLevel.alphabet(), show_progress=False))
+    t.save(name, pretty=False)
+
 out = {"texts": TEXTS}
 for name in ["bpe.model", "unigram.model"]:
     p = sentencepiece.SentencePieceProcessor(model_file=name)
     out[name] = [p.encode(t) for t in TEXTS]
-for name in ["llama.json", "t5.json"]:
+for name in ["llama.json", "t5.json", "steps.json", "prefix.json"]:
     t = tokenizers.Tokenizer.from_file(name)
     out[name] = [t.encode(x, add_special_tokens=False).ids for x in TEXTS]
 with open("reference.json", "w") as f:
