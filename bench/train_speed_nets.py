@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training speed and memory of ninox against PyTorch on exported networks, in turns.
 
-    python3 bench/train_speed_nets.py NINOX [--nets gpt-4096,gpt-50257,resnet,lstm] [--steps 30] [--threads 2] [--rounds 3] [--compile]
+    python3 bench/train_speed_nets.py NINOX [--nets gpt-4096,gpt-50257,resnet,lstm] [--steps 30] [--threads 2] [--rounds 3] [--compile] [--official PYTHON]
 
 Each network is written in PyTorch and exported to ONNX; both train it by AdamW
 and cross-entropy on equal random batches. gpt-V is a transformer of 3 layers,
@@ -9,7 +9,8 @@ width 64 and vocabulary V at 4×256 tokens, resnet has three stages with batch
 normalization on 64 images of 32×32, lstm reads 32 sequences of 32 steps.
 Compared are medians of one step, and the peak of resident memory (VmHWM) of a
 process, less what it held before its first step; rounds alternate. --compile
-adds torch.compile, whose compilation is left out of both. Needs torch, numpy, onnx.
+adds torch.compile, whose compilation is left out of both; --official adds ONNX
+Runtime's own training engine (see train_speed_official.py). Needs torch, numpy, onnx.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
@@ -148,6 +149,15 @@ def apart(name, steps, threads, compiled):
     return json.loads(out.strip().splitlines()[-1])
 
 
+def official(python, tmp, steps, threads):
+    """The round of ONNX Runtime's engine; no numbers where it refuses the network."""
+    run = subprocess.run([python, os.path.join(HERE, "train_speed_official.py"), tmp, str(steps), str(threads)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if run.returncode:
+        print("official engine: " + run.stderr.strip().splitlines()[-1], file=sys.stderr)
+        return None
+    return json.loads(run.stdout.strip().splitlines()[-1])
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("ninox")
@@ -156,23 +166,28 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--compile", action="store_true", help="torch.compile as well")
+    p.add_argument("--official", metavar="PYTHON", help="ONNX Runtime's training engine as well, installed for this interpreter")
     a = p.parse_args()
     for name in a.nets.split(","):
         with tempfile.TemporaryDirectory() as tmp:
             batch = prepare(name, tmp)
             rivals = {"eager": False, **({"compiled": True} if a.compile else {})}
-            ratios = {r: [] for r in rivals}
+            ratios = {r: [] for r in [*(f"PyTorch {r}" for r in rivals), *(["ONNX Runtime training"] if a.official else [])]}
             for r in range(a.rounds):
-                theirs = {k: apart(name, a.steps, a.threads, c) for k, c in rivals.items()}
+                theirs = {f"PyTorch {k}": apart(name, a.steps, a.threads, c) for k, c in rivals.items()}
+                if a.official and (result := official(a.official, tmp, a.steps, a.threads)):
+                    theirs["ONNX Runtime training"] = result
                 ours, memory = ninox_round(a.ninox, tmp, batch, a.steps, a.threads)
                 line = f"{name} round {r + 1}: ninox {ours:.2f} ms/step, {memory:.0f} MB"
                 for k, (ms, mb) in theirs.items():
                     ratios[k].append((ours / ms, memory / mb))
-                    line += f"; PyTorch {k} {ms:.2f} ms/step, {mb:.0f} MB, ratios {ours / ms:.2f} and {memory / mb:.2f}"
+                    line += f"; {k} {ms:.2f} ms/step, {mb:.0f} MB, ratios {ours / ms:.2f} and {memory / mb:.2f}"
                 print(line, flush=True)
         for k, v in ratios.items():
+            if not v:
+                continue
             time_ratio, memory_ratio = (statistics.median(x) for x in zip(*v))
-            print(f"{name}, {a.threads} threads: ninox takes {time_ratio:.2f} times the time and {memory_ratio:.2f} times the memory of PyTorch {k} (medians of {a.rounds} rounds)", flush=True)
+            print(f"{name}, {a.threads} threads: ninox takes {time_ratio:.2f} times the time and {memory_ratio:.2f} times the memory of {k} (medians of {a.rounds} rounds)", flush=True)
 
 
 if __name__ == "__main__":

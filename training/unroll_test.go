@@ -10,6 +10,7 @@ import (
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/ops"
+	"ninox/onnxgraph/text"
 	ort "ninox/runtime"
 	"ninox/training/autodiff"
 )
@@ -154,9 +155,26 @@ func TestLoopsOfUnknownLength(t *testing.T) {
 		t.Run(fmt.Sprint(c.opType, c.want), func(t *testing.T) {
 			_, err := BuildArtifacts(recurrent(t, c.opType, c.steps, c.edit), ops.Registry(), ArtifactOptions{Loss: MSE})
 			var refused *autodiff.RefusalError
-			if !errors.As(err, &refused) || !strings.Contains(err.Error(), `node "recurrence" (`+c.opType+`): gradients do not enter it, and it cannot be written out: `) || !strings.Contains(err.Error(), c.want) {
+			if !errors.As(err, &refused) || !strings.Contains(err.Error(), `node "recurrence" (`+c.opType+`): gradients do not enter it, and it cannot be written out: `) || !strings.Contains(err.Error(), c.want) ||
+				!strings.Contains(err.Error(), "blocks ") || !strings.HasSuffix(err.Error(), "; to train them, export the model with a fixed number of iterations") {
 				t.Errorf("error %v, expected %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A branch that data choose is refused by the name of its node, with the reason
+// and what would help.
+func TestBranchesOfUnknownCondition(t *testing.T) {
+	m, err := text.Parse([]byte(`<ir_version: 8, opset_import: ["" : 17]> g (bool c, float[n,2] x) => (float[n,2] y) <float[2] w = {1, 2}> {
+		[choice] y = If (c) <then_branch = a () => (float[n,2] p) { p = Mul (x, w) }, else_branch = b () => (float[n,2] q) { q = Add (x, w) }>
+	}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = BuildArtifacts(m, ops.Registry(), ArtifactOptions{Loss: MSE})
+	var refused *autodiff.RefusalError
+	if want := `node "choice" (If): gradients do not enter subgraphs; blocks w; to train them, export the model with the condition decided`; !errors.As(err, &refused) || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, expected %q", err, want)
 	}
 }

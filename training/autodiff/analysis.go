@@ -33,6 +33,9 @@ func (r *RefusalError) Error() string {
 	fmt.Fprintf(&b, "autodiff: %d operators block the gradient:", len(r.Blockers))
 	for _, k := range r.Blockers {
 		fmt.Fprintf(&b, "\n  node %q (%s): %s; blocks %s", k.Node, k.Op, k.Reason, shortList(k.Params))
+		if r := Remedy(k.Op); r != "" {
+			fmt.Fprintf(&b, "; to train them, %s", r)
+		}
 	}
 	return b.String()
 }

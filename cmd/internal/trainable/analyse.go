@@ -96,9 +96,9 @@ func describe(name string, def *op.Def) Operator {
 	case def.Grad.Refusal() == op.FromLowering.Refusal():
 		o.Gradient = "from lowering"
 	case name == "Loop", name == "Scan":
-		o.Gradient, o.Reason, o.Remedy = "written out", "only where the number of iterations is known", unrolled
+		o.Gradient, o.Reason, o.Remedy = "written out", "only where the number of iterations is known", autodiff.Remedy(name)
 	default:
-		o.Gradient, o.Reason, o.Remedy = "no", def.Grad.Refusal(), remedies[name]
+		o.Gradient, o.Reason, o.Remedy = "no", def.Grad.Refusal(), autodiff.Remedy(name)
 	}
 	return o
 }
@@ -145,24 +145,8 @@ func (p *Parameter) block(by []autodiff.Blocker) {
 		why[i] = fmt.Sprintf("node %q (%s): %s", b.Node, b.Op, b.Reason)
 	}
 	p.Reason = strings.Join(why, "; ")
-	p.Remedy = remedies[by[0].Op]
+	p.Remedy = autodiff.Remedy(by[0].Op)
 }
-
-// remedies say what to change in a model so that an operator no longer blocks.
-var remedies = map[string]string{
-	"LSTM": fixedLength, "GRU": fixedLength, "RNN": fixedLength,
-	"If": decided, "Loop": unrolled, "Scan": unrolled,
-	"MatMulInteger": floats, "ConvInteger": floats, "QLinearMatMul": floats, "QLinearConv": floats, "DynamicQuantizeLinear": floats,
-	"QuantizeLinear": floats, "DequantizeLinear": floats, "com.microsoft:MatMulNBits": floats, "com.microsoft:MatMulIntegerToFloat": floats,
-	"com.microsoft:DynamicQuantizeLSTM": floats, "com.microsoft:DynamicQuantizeMatMul": floats,
-}
-
-const (
-	fixedLength = "export the model with a fixed sequence length"
-	decided     = "export the model with the condition decided"
-	unrolled    = "export the model with a fixed number of iterations"
-	floats      = "train the model before it was quantized, and quantize the result"
-)
 
 // weight says whether an initializer could be one: numbers with axes, other
 // than the integers that shapes and indices are made of.
