@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -20,11 +21,15 @@ func arrowRows() {
 	batches := flag.Int("batches", 10, "record batches; 0 writes for ever")
 	seed := flag.Uint64("seed", 1, "of the samples")
 	cut := flag.Bool("cut", false, "end without the end mark, as a process that dies")
+	hang := flag.Bool("hang", false, "then write nothing more, and do not end")
 	wide := flag.Bool("wide", false, "one feature more than the model takes")
 	flag.Parse()
-	if err := writeRows(*rows, *batches, *seed, *cut, *wide); err != nil {
+	if err := writeRows(*rows, *batches, *seed, *cut || *hang, *wide); err != nil {
 		fmt.Fprintln(os.Stderr, "arrowrows:", err)
 		os.Exit(1)
+	}
+	if *hang {
+		time.Sleep(time.Hour) // the script ends it
 	}
 }
 
