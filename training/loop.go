@@ -55,6 +55,7 @@ type loop struct {
 	metrics  *metricsWriter
 	progress progress
 	values   map[*data.Batch]map[string]*ort.Value
+	unlock   func() // gives the run directory free
 
 	step      int    // completed
 	digest    string // of the samples used so far, of a stream
@@ -135,37 +136,49 @@ func newLoop(c Config) (*loop, error) {
 	if l.config, err = l.Config.record(); err != nil {
 		return nil, err
 	}
-	if err := openRunDir(c); err != nil {
+	if l.unlock, err = openRunDir(c); err != nil {
 		return nil, err
 	}
+	if err := l.open(); err != nil {
+		l.unlock()
+		return nil, err
+	}
+	return l, nil
+}
+
+// open takes up the run of the directory, where it resumes one, and opens the
+// records and the data.
+func (l *loop) open() error {
+	c := &l.Config
 	if c.Nowcaster != nil && c.Safeguard {
 		l.account.Left = c.wastable()
 	}
 	if c.Resume {
 		if err := l.restore(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := writeJSON(l.path(configFile), l.config); err != nil {
-		return nil, err
+		return err
 	}
+	var err error
 	if l.metrics, err = openMetrics(l.path(metricsFile)); err != nil {
-		return nil, err
+		return err
 	}
 	before, err := ReadMetrics(l.path(metricsFile))
 	if err == nil {
 		l.metrics.events, err = openEvents(l.path(eventsFile), before, l.earlier)
 	}
 	if err != nil {
-		return nil, errors.Join(err, l.metrics.close())
+		return errors.Join(err, l.metrics.close())
 	}
 	l.loader, err = data.NewLoader(l.train, data.LoaderOptions{
 		Batch: l.perBatch, Shuffle: !c.NoShuffle, Seed: c.Seed, Start: int64(l.step) * int64(c.Accumulate), Hold: c.Accumulate, Digest: l.digest,
 	})
 	if err != nil {
-		return nil, errors.Join(err, l.metrics.close())
+		return errors.Join(err, l.metrics.close())
 	}
-	return l, nil
+	return nil
 }
 
 func (l *loop) path(elem ...string) string { return filepath.Join(append([]string{l.Dir}, elem...)...) }
@@ -257,6 +270,7 @@ func (l *loop) close() {
 	if err := l.metrics.close(); err != nil {
 		l.Log.Warn("closing the metrics", "error", err)
 	}
+	l.unlock()
 }
 
 func (l *loop) seconds() float64 { return l.earlier + time.Since(l.started).Seconds() }

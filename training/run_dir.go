@@ -39,15 +39,34 @@ var runFiles = []string{configFile, metricsFile, eventsFile, summaryFile, report
 var ErrRunExists = errors.New("already holds a run")
 
 // openRunDir prepares the directory of a run: a new one, or the existing one
-// where the configuration asks to resume or to overwrite it. Only what holds a
-// run is overwritten, and files that no run writes are left alone.
-func openRunDir(c Config) error {
+// where the configuration asks to resume or to overwrite it. The directory is
+// this run's alone until unlock is called.
+func openRunDir(c Config) (unlock func(), err error) {
+	if c.Resume {
+		if _, err := os.Stat(filepath.Join(c.Dir, configFile)); err != nil {
+			return nil, fmt.Errorf("run directory %s: nothing to resume: %w", c.Dir, err)
+		}
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	if unlock, err = lockRunDir(c.Dir, c.Log); err != nil {
+		return nil, err
+	}
+	if err := clearRunDir(c); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// clearRunDir removes from a locked directory what the run must not find there.
+// Only what holds a run is overwritten, and files that no run writes are left
+// alone.
+func clearRunDir(c Config) error {
 	found := foundRunFiles(c.Dir)
 	switch {
 	case c.Resume:
-		if _, err := os.Stat(filepath.Join(c.Dir, configFile)); err != nil {
-			return fmt.Errorf("run directory %s: nothing to resume: %w", c.Dir, err)
-		}
 		if err := removeUnfinished(c.Dir); err != nil {
 			return err
 		}
