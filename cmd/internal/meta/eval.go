@@ -3,12 +3,14 @@ package meta
 import (
 	"context"
 	"fmt"
-	"slices"
+	"io"
+	"math"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"ninox/cmd/internal/app"
+	"ninox/neuralgraph"
 	"ninox/nino"
 	"ninox/nino/meta"
 )
@@ -17,6 +19,7 @@ type evalOptions struct {
 	Store   string
 	Weights []string
 	Cache   string
+	Types   bool
 	meta.EvaluateOptions
 }
 
@@ -51,6 +54,7 @@ of the parameter's tensor, beside that of Linefit and of no change at all.`,
 	f.IntSliceVar(&o.Horizons, "horizons", []int{1, 5, 20, 40}, "how many intervals ahead")
 	f.IntVar(&o.Spacing, "spacing", 200, "steps of an interval")
 	f.IntVar(&o.Windows, "windows", 4, "windows of each run")
+	f.BoolVar(&o.Types, "types", false, "a table for each type of layer, too")
 	return cmd
 }
 
@@ -88,8 +92,29 @@ func runEval(ctx context.Context, a *app.App, o evalOptions) error {
 	if a.JSON {
 		return a.WriteJSON(results)
 	}
-	t := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "horizon\t")
+	kinds := []int{meta.AllTypes}
+	if o.Types {
+		kinds = append(kinds, forecasts[0].Types()...)
+	}
+	for _, kind := range kinds {
+		if err := o.table(a.Out, forecasts, kind); err != nil {
+			return err
+		}
+	}
+	last := forecasts[len(forecasts)-1]
+	_, err = fmt.Fprintf(a.Out, "mean absolute error in standard deviations; %d windows of %d runs, %d steps an interval\n", last.Windows, last.Runs, o.Spacing)
+	return err
+}
+
+// table prints the errors on edges of one type: a row for each file of weights
+// and for what they are compared with.
+func (o *evalOptions) table(w io.Writer, forecasts []*meta.Forecast, kind int) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	title := "horizon"
+	if kind != meta.AllTypes {
+		title = neuralgraph.EdgeType(kind).Name() + ", horizon"
+	}
+	fmt.Fprintf(t, "%s\t", title)
 	for _, k := range o.Horizons {
 		fmt.Fprintf(t, "%d\t", k)
 	}
@@ -97,20 +122,19 @@ func runEval(ctx context.Context, a *app.App, o evalOptions) error {
 	row := func(name, method string, f *meta.Forecast) {
 		fmt.Fprintf(t, "%s\t", name)
 		for _, k := range o.Horizons {
-			fmt.Fprintf(t, "%.4f\t", f.Error(method, k))
+			if e := f.ErrorOn(method, k, kind); math.IsNaN(e) { // no run is long enough
+				fmt.Fprint(t, "–\t")
+			} else {
+				fmt.Fprintf(t, "%.4f\t", e)
+			}
 		}
 		fmt.Fprintln(t)
 	}
 	for i, f := range forecasts {
 		row(o.Weights[i], meta.MethodNetwork, f)
 	}
-	last := forecasts[len(forecasts)-1]
-	for _, m := range slices.Sorted(slices.Values([]string{meta.MethodLinefit, meta.MethodNewest})) {
-		row(m, m, last)
+	for _, m := range []string{meta.MethodLinefit, meta.MethodNewest} {
+		row(m, m, forecasts[len(forecasts)-1])
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(a.Out, "mean absolute error in standard deviations; %d windows of %d runs, %d steps an interval\n", last.Windows, last.Runs, o.Spacing)
-	return err
+	return t.Flush()
 }

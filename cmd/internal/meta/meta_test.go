@@ -110,11 +110,12 @@ func TestTrainFlags(t *testing.T) {
 }
 
 func TestEvalFlags(t *testing.T) {
-	checkFlags(t, newEval, []string{"store"}, map[string]string{"cache": "--weights=w", "horizons": "--weights=w", "spacing": "--weights=w", "windows": "--weights=w"}, map[string]flagTest[evalOptions]{
+	checkFlags(t, newEval, []string{"store"}, map[string]string{"cache": "--weights=w", "horizons": "--weights=w", "spacing": "--weights=w", "types": "--weights=w", "windows": "--weights=w"}, map[string]flagTest[evalOptions]{
 		"cache":    {"c", func(o evalOptions) any { return o.Cache }, "c"},
 		"weights":  {"a,b", func(o evalOptions) any { return o.Weights }, []string{"a", "b"}},
 		"horizons": {"2,3", func(o evalOptions) any { return o.Horizons }, []int{2, 3}},
 		"spacing":  {"100", func(o evalOptions) any { return o.Spacing }, 100},
+		"types":    {"true", func(o evalOptions) any { return o.Types }, true},
 		"windows":  {"7", func(o evalOptions) any { return o.Windows }, 7},
 	})
 }
