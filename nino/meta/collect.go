@@ -199,7 +199,13 @@ func (c *collector) make(ctx context.Context, t Task) (accuracy float64, err err
 		w.abort()
 		return 0, err
 	}
-	if accuracy, err = measure(ctx, exec, a, split.Test); err != nil {
+	test, err := newTest(ctx, a, split.Test, testPredictions)
+	if err != nil {
+		w.abort()
+		return 0, err
+	}
+	defer test.close()
+	if accuracy, err = test.accuracy(ctx, exec); err != nil {
 		w.abort()
 		return 0, err
 	}
@@ -299,24 +305,30 @@ func (f *feed) close() {
 
 // follow trains and keeps the states.
 func (t Task) follow(ctx context.Context, exec *training.Executor, a *training.Artifacts, train data.Dataset, w *writer) error {
+	keep := func(step int) error {
+		if step%t.Every != 0 {
+			return nil
+		}
+		state, err := exec.State()
+		if err != nil {
+			return err
+		}
+		return w.add(state)
+	}
+	if err := keep(0); err != nil {
+		return err
+	}
+	return t.steps(ctx, exec, a, train, t.Steps, keep)
+}
+
+// steps trains for n steps and calls after with the number of steps made.
+func (t Task) steps(ctx context.Context, exec *training.Executor, a *training.Artifacts, train data.Dataset, n int, after func(step int) error) error {
 	f, err := newFeed(train, a.BatchInputs(), data.LoaderOptions{Batch: t.Batch, Shuffle: true, Seed: t.Seed})
 	if err != nil {
 		return err
 	}
 	defer f.close()
-	for step := 0; ; step++ {
-		if step%t.Every == 0 {
-			state, err := exec.State()
-			if err != nil {
-				return err
-			}
-			if err := w.add(state); err != nil {
-				return err
-			}
-		}
-		if step == t.Steps {
-			return nil
-		}
+	for step := 1; step <= n; step++ {
 		batch, err := f.next(ctx, t.Batch)
 		if err != nil {
 			return err
@@ -326,36 +338,60 @@ func (t Task) follow(ctx context.Context, exec *training.Executor, a *training.A
 			return err
 		}
 		if loss != loss {
-			return fmt.Errorf("the loss of step %d is NaN", step+1)
+			return fmt.Errorf("step %d: %w", step, errDiverged)
+		}
+		if err := after(step); err != nil {
+			return err
 		}
 	}
+	return nil
 }
+
+var errDiverged = errors.New("the loss is NaN")
 
 const testPredictions = 1000 // at least, on the test data, for the record
 
-// measure is the accuracy in percent on the first test samples; a sample of a
-// language model has a prediction for each token.
-func measure(ctx context.Context, exec *training.Executor, a *training.Artifacts, test data.Dataset) (float64, error) {
+// test is the first test samples as one batch, of so many predictions. A sample of a language model has a
+// prediction for each token.
+type test struct {
+	*feed
+	batch          map[string]*ort.Value
+	output, labels string
+}
+
+func newTest(ctx context.Context, a *training.Artifacts, samples data.Dataset, predictions int) (*test, error) {
 	each := 1
-	for _, size := range test.Columns()[1].Shape {
+	for _, size := range samples.Columns()[1].Shape {
 		each *= int(size)
 	}
-	n := min((testPredictions+each-1)/each, test.Len())
-	f, err := newFeed(data.Head(test, n), a.BatchInputs(), data.LoaderOptions{Batch: n})
+	n := min((predictions+each-1)/each, samples.Len())
+	f, err := newFeed(data.Head(samples, n), a.BatchInputs(), data.LoaderOptions{Batch: n})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer f.close()
 	batch, err := f.next(ctx, n)
 	if err != nil {
-		return 0, err
+		f.close()
+		return nil, err
 	}
-	_, out, err := exec.Eval(ctx, batch)
+	return &test{f, batch, a.Output, a.Labels}, nil
+}
+
+// loss is the mean loss.
+func (t *test) loss(ctx context.Context, exec *training.Executor) (float64, error) {
+	loss, out, err := exec.Eval(ctx, t.batch)
+	closeAll(out)
+	return loss, err
+}
+
+// accuracy is in percent.
+func (t *test) accuracy(ctx context.Context, exec *training.Executor) (float64, error) {
+	_, out, err := exec.Eval(ctx, t.batch)
 	if err != nil {
 		return 0, err
 	}
 	defer closeAll(out)
-	logits, labels := out[a.Output].Floats(), batch[a.Labels].Int64s()
+	logits, labels := out[t.output].Floats(), t.batch[t.labels].Int64s()
 	classes, right := len(logits)/len(labels), 0
 	for i, label := range labels {
 		row, best := logits[i*classes:(i+1)*classes], 0

@@ -20,6 +20,7 @@ type evalOptions struct {
 	Weights []string
 	Cache   string
 	Types   bool
+	Trial   int
 	meta.EvaluateOptions
 }
 
@@ -29,9 +30,12 @@ func newEval(a *app.App, run func(context.Context, *app.App, evalOptions) error)
 		Use:   "eval STORE",
 		Short: "Measure the forecasts of network weights on the runs of a store that are held out",
 		Long: `The error is the mean absolute difference between forecast and what the run did, in standard deviations
-of the parameter's tensor, beside that of Linefit and of no change at all.`,
+of the parameter's tensor, beside that of Linefit and of no change at all. --trial N shows what forecasts
+are good for: the tasks of the runs are trained anew for N steps, and what counts is after how many steps
+the test loss is as low as plain training gets it.`,
 		Example: `  ninox meta eval trajectories --weights nino-32/weights.safetensors
-  ninox meta eval trajectories --weights a.safetensors,b.safetensors --horizons 1,5,20,40`,
+  ninox meta eval trajectories --weights a.safetensors,b.safetensors --horizons 1,5,20,40
+  ninox meta eval trajectories --weights a.safetensors,b.safetensors --trial 4000`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Store = args[0]
@@ -41,6 +45,9 @@ of the parameter's tensor, beside that of Linefit and of no change at all.`,
 			}
 			if o.Spacing < 1 || o.Windows < 1 {
 				f.Addf("--spacing %d, --windows %d: expected at least 1", o.Spacing, o.Windows)
+			}
+			if o.Trial < 0 || o.Trial > 0 && o.Types {
+				f.Addf("--trial %d: expected at least 0, and not --types", o.Trial)
 			}
 			if err := f.Err(c); err != nil {
 				return err
@@ -55,6 +62,7 @@ of the parameter's tensor, beside that of Linefit and of no change at all.`,
 	f.IntVar(&o.Spacing, "spacing", 200, "steps of an interval")
 	f.IntVar(&o.Windows, "windows", 4, "windows of each run")
 	f.BoolVar(&o.Types, "types", false, "a table for each type of layer, too")
+	f.IntVar(&o.Trial, "trial", 0, "in place of forecasts: train the tasks of the runs for so many steps, plainly and with nowcasts")
 	return cmd
 }
 
@@ -76,13 +84,19 @@ func runEval(ctx context.Context, a *app.App, o evalOptions) error {
 	if err != nil {
 		return err
 	}
+	networks := map[string]*nino.Weights{}
+	for _, path := range o.Weights {
+		if networks[path], err = nino.Import(path); err != nil {
+			return err
+		}
+	}
+	if o.Trial > 0 {
+		return o.trial(ctx, a, engine, store, networks)
+	}
 	var results []evaluation
 	var forecasts []*meta.Forecast
 	for _, path := range o.Weights {
-		w, err := nino.Import(path)
-		if err != nil {
-			return err
-		}
+		w := networks[path]
 		f, err := meta.Evaluate(ctx, engine, w, store, o.EvaluateOptions)
 		if err != nil {
 			return err

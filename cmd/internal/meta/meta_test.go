@@ -110,11 +110,12 @@ func TestTrainFlags(t *testing.T) {
 }
 
 func TestEvalFlags(t *testing.T) {
-	checkFlags(t, newEval, []string{"store"}, map[string]string{"cache": "--weights=w", "horizons": "--weights=w", "spacing": "--weights=w", "types": "--weights=w", "windows": "--weights=w"}, map[string]flagTest[evalOptions]{
+	checkFlags(t, newEval, []string{"store"}, map[string]string{"cache": "--weights=w", "horizons": "--weights=w", "spacing": "--weights=w", "trial": "--weights=w", "types": "--weights=w", "windows": "--weights=w"}, map[string]flagTest[evalOptions]{
 		"cache":    {"c", func(o evalOptions) any { return o.Cache }, "c"},
 		"weights":  {"a,b", func(o evalOptions) any { return o.Weights }, []string{"a", "b"}},
 		"horizons": {"2,3", func(o evalOptions) any { return o.Horizons }, []int{2, 3}},
 		"spacing":  {"100", func(o evalOptions) any { return o.Spacing }, 100},
+		"trial":    {"50", func(o evalOptions) any { return o.Trial }, 50},
 		"types":    {"true", func(o evalOptions) any { return o.Types }, true},
 		"windows":  {"7", func(o evalOptions) any { return o.Windows }, 7},
 	})
@@ -143,6 +144,6 @@ func TestRefusals(t *testing.T) {
 	refuse(err, "--claim c: s3://b is a bucket")
 	_, err = apptest.Parse(t, &app.App{}, newTrain, "store", "--method=l2o", "--width=0", "--spacing=0", "--lr=0")
 	refuse(err, "--out is missing", "--method", "--width 0", "--spacing 0", "--lr 0")
-	_, err = apptest.Parse(t, &app.App{}, newEval, "store", "--windows=0")
-	refuse(err, "--weights is missing", "--windows 0")
+	_, err = apptest.Parse(t, &app.App{}, newEval, "store", "--windows=0", "--trial=-1")
+	refuse(err, "--weights is missing", "--windows 0", "--trial -1")
 }
