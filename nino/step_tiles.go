@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"ninox/neuralgraph"
 	"ninox/onnxgraph"
 	ort "ninox/runtime"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // tilesForm runs the tiles form, a few tiles at a time. It takes memory for the
@@ -24,8 +27,9 @@ type tilesForm struct {
 	folder    string // for what exceeds it
 	progress  func(done, total int)
 
-	nodes, pass       []*ort.Session
-	diagonal, outcome *ort.Session
+	nodes, pass, column     []*ort.Session
+	diagonal                *ort.Session
+	outcome, outcomeColumns *ort.Session
 }
 
 func newTilesForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, o Options) (*tilesForm, error) {
@@ -51,30 +55,30 @@ func newTilesForm(engine *ort.Engine, w *Weights, p *plan, g *neuralgraph.NiNo, 
 	return f, nil
 }
 
-// load makes the sessions. Tiles run side by side with a thread each, which
-// leaves nothing to wait for within a tile; nodes run one after the other.
+// load makes the sessions. Tiles, and parts of the nodes, run side by side with a
+// thread each, which leaves nothing to wait for within them.
 func (f *tilesForm) load(engine *ort.Engine, m *Tiles) error {
 	var errs []error
-	session := func(m *onnxgraph.Model, threads int) *ort.Session {
-		s, err := engine.NewSession(m, ort.SessionOptions{Threads: threads})
+	session := func(m *onnxgraph.Model) *ort.Session {
+		s, err := engine.NewSession(m, ort.SessionOptions{Threads: 1})
 		errs = append(errs, err)
 		return s
 	}
 	for _, n := range m.Nodes {
-		f.nodes = append(f.nodes, session(n, 0))
+		f.nodes = append(f.nodes, session(n))
 	}
-	for _, p := range m.Pass {
-		f.pass = append(f.pass, session(p, 1))
+	for r, p := range m.Pass {
+		f.pass, f.column = append(f.pass, session(p)), append(f.column, session(m.Column[r]))
 	}
 	if m.Diagonal != nil {
-		f.diagonal = session(m.Diagonal, 1)
+		f.diagonal = session(m.Diagonal)
 	}
-	f.outcome = session(m.Predict, 1)
+	f.outcome, f.outcomeColumns = session(m.Predict), session(m.PredictColumn)
 	return errors.Join(errs...)
 }
 
 func (f *tilesForm) close() {
-	for _, s := range append(append([]*ort.Session{f.diagonal, f.outcome}, f.nodes...), f.pass...) {
+	for _, s := range slices.Concat([]*ort.Session{f.diagonal, f.outcome, f.outcomeColumns}, f.nodes, f.pass, f.column) {
 		if s != nil {
 			s.Close()
 		}
@@ -129,11 +133,19 @@ func (f *tilesForm) room(s *scratch) (*nodeValues, error) {
 	if len(f.pass) > 0 {
 		v.source, v.weighted = array(), array()
 		v.from, v.to = append(v.from, v.source), append(v.to, v.node)
-		sum, err := s.floats(f.plan.nodes * max(f.config.Width, f.config.Taps*f.config.Context))
+		sum, err := s.floats(f.plan.nodes * max(f.config.Width, f.sumWidth(0)))
 		errs = append(errs, err)
 		v.sum = sum
 	}
 	return v, errors.Join(errs...)
+}
+
+// sumWidth is the number of values of an edge that a round takes the mean of.
+func (f *tilesForm) sumWidth(round int) int {
+	if round == 0 {
+		return f.config.Taps * f.config.Context
+	}
+	return f.config.Width
 }
 
 func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
@@ -168,27 +180,32 @@ func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
 	return nil
 }
 
-// nodeChunk is how many nodes one run of a session updates.
-const nodeChunk = 4096
+// nodeChunk is how many nodes one run of a session updates: what it makes of
+// them stays in a core's second-level cache.
+const nodeChunk = 1024
 
-// eachChunk runs a session on all nodes, some at a time: its temporary values
-// would take more memory than all that is kept.
+// eachChunk runs a session on all nodes, some at a time, on several threads; in
+// and take must keep to the nodes lo to hi.
 func (f *tilesForm) eachChunk(ctx context.Context, s *ort.Session, in func(lo, hi int, v values, err *error), take func(lo int, out map[string][]float32)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(f.workers)
 	for lo := 0; lo < f.plan.nodes; lo += nodeChunk {
-		v := values{}
-		var err error
-		in(lo, min(lo+nodeChunk, f.plan.nodes), v, &err)
-		var out map[string][]float32
-		if err == nil {
-			out, err = run(ctx, s, v)
-		}
-		v.close()
-		if err != nil {
+		group.Go(func() error {
+			v := values{}
+			defer v.close()
+			var err error
+			in(lo, min(lo+nodeChunk, f.plan.nodes), v, &err)
+			if err != nil {
+				return err
+			}
+			out, err := run(ctx, s, v)
+			if err == nil {
+				take(lo, out)
+			}
 			return err
-		}
-		take(lo, out)
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 func (f *tilesForm) firstNodes(ctx context.Context, v *nodeValues, k int) error {
@@ -201,36 +218,37 @@ func (f *tilesForm) firstNodes(ctx context.Context, v *nodeValues, k int) error 
 		if len(f.pass) == 0 {
 			in.ints(err, inHorizon, []int64{int64(k)})
 		}
-	}, func(lo int, out map[string][]float32) { v.take(lo*f.config.Width, -1, out) })
+	}, func(lo int, out map[string][]float32) { f.take(v, lo, -1, out) })
 }
 
-// take copies what a run made of the nodes from number at/Width on.
-func (v *nodeValues) take(at, round int, out map[string][]float32) {
-	if w := out[tileLast]; w != nil {
+// take copies what a run made of the nodes from number lo on.
+func (f *tilesForm) take(v *nodeValues, lo, round int, out map[string][]float32) {
+	d := f.config.Width
+	switch w := out[tileLast]; {
+	case w != nil && lo == 0: // every run makes the same
 		v.last, v.lastBias = w, out[tileLastBias]
-	} else {
-		copy(v.node[at:], out[tileNode])
-		copy(v.source[at:], out[tileSource])
+	case w == nil:
+		copy(v.node[lo*d:], out[tileNode])
+		copy(v.source[lo*d:], out[tileSource])
 	}
 	if round >= 0 {
-		copy(v.from[round][at:], out[tileFrom])
-		copy(v.to[round][at:], out[tileTo])
+		copy(v.from[round][lo*d:], out[tileFrom])
+		copy(v.to[round][lo*d:], out[tileTo])
 	}
 }
 
 // round sums over all tiles and updates the nodes.
 func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r, k int, report func(int)) error {
-	d := f.config.Width
-	width := d
-	if r == 0 {
-		width = f.config.Taps * f.config.Context
-	}
+	d, width := f.config.Width, f.sumWidth(r)
 	sum, weighted := v.sum[:f.plan.nodes*width], v.weighted
 	clear(sum)
 	clear(weighted)
 	err := eachTile(ctx, f.workers, f.plan.tiles(false), func(t *tileRange) (map[string][]float32, error) {
 		s := f.pass[r]
-		if r == 0 && t.piece.diagonal {
+		switch {
+		case t.column():
+			s = f.column[r]
+		case r == 0 && t.piece.diagonal:
 			s = f.diagonal
 		}
 		return f.runTile(ctx, s, tr, v, t, r, func(in values, err *error) {
@@ -244,10 +262,10 @@ func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r,
 	if err != nil {
 		return err
 	}
-	f.divide(sum, width)
-	f.divide(weighted, d)
 	return f.eachChunk(ctx, f.nodes[r+1], func(lo, hi int, in values, err *error) {
 		n := hi - lo
+		f.divide(sum, width, lo, hi)
+		f.divide(weighted, d, lo, hi)
 		in.floats(err, "old", v.node[lo*d:hi*d], n, d)
 		in.floats(err, tileSum, sum[lo*width:hi*width], n, width)
 		in.floats(err, tileWeighted, weighted[lo*d:hi*d], n, d)
@@ -257,14 +275,14 @@ func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r,
 		if r == len(f.pass)-1 {
 			in.ints(err, inHorizon, []int64{int64(k)})
 		}
-	}, func(lo int, out map[string][]float32) { v.take(lo*d, r, out) })
+	}, func(lo int, out map[string][]float32) { f.take(v, lo, r, out) })
 }
 
-func (f *tilesForm) divide(sum []float32, width int) {
-	for n, degree := range f.degree {
+func (f *tilesForm) divide(sum []float32, width, lo, hi int) {
+	for n := lo; n < hi; n++ {
 		row := sum[n*width : (n+1)*width]
 		for i := range row {
-			row[i] /= degree
+			row[i] /= f.degree[n]
 		}
 	}
 }
@@ -273,7 +291,11 @@ func (f *tilesForm) divide(sum []float32, width int) {
 func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, report func(int)) error {
 	d := f.config.Width
 	err := eachTile(ctx, f.workers, f.plan.tiles(true), func(t *tileRange) (struct{}, error) {
-		out, err := f.runTile(ctx, f.outcome, tr, v, t, len(f.pass), func(in values, err *error) {
+		s := f.outcome
+		if t.column() {
+			s = f.outcomeColumns
+		}
+		out, err := f.runTile(ctx, s, tr, v, t, len(f.pass), func(in values, err *error) {
 			taps := len(t.piece.taps)
 			in.floats(err, tileLast, v.last[:taps*d], taps, d)
 			in.floats(err, tileLastBias, v.lastBias[:taps], taps)
@@ -292,14 +314,15 @@ func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, r
 // runTile runs a session on a tile: its features, its type, what its ends
 // contribute to the first rounds, and what add adds.
 func (f *tilesForm) runTile(ctx context.Context, s *ort.Session, tr *trajectory, v *nodeValues, t *tileRange, rounds int, add func(values, *error)) (out map[string][]float32, err error) {
-	d, columns := f.config.Width, max(1, len(t.piece.taps))*f.config.Context
 	in := values{}
 	defer in.close()
-	in.floats(&err, tileFeatures, t.features(tr, columns), t.rows(), t.columns(), columns)
+	features, dims := t.input(tr, max(1, len(t.piece.taps))*f.config.Context)
+	in.floats(&err, tileFeatures, features, dims...)
 	in.ints(&err, tileType, []int64{int64(t.piece.kind)})
 	for r := range rounds {
+		d := f.config.Width
 		in.floats(&err, fmt.Sprintf("%s%d", tileFrom, r), t.sources(v.from[r], d), t.sourceDims(d)...)
-		in.floats(&err, fmt.Sprintf("%s%d", tileTo, r), rowsOf(v.to[r], d, t.piece.target, t.t0, t.t1), 1, t.columns(), d)
+		in.floats(&err, fmt.Sprintf("%s%d", tileTo, r), rowsOf(v.to[r], d, t.piece.target, t.t0, t.t1), t.targetDims(d)...)
 	}
 	add(in, &err)
 	if err != nil {

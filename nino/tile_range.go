@@ -10,11 +10,11 @@ import (
 )
 
 // Sizes of a tile. What a session makes of so many edges stays in a core's
-// second-level cache; with fewer, starting a run weighs more. Tiles are tall,
-// because what is summed over the sources is then short.
+// second-level cache; with fewer, starting a run weighs more. Pieces with many
+// sources are cut into columns, tiles of one target, which take less work.
 const (
-	tileEdges = 1024
-	tileHigh  = 512
+	tileEdges  = 1024
+	columnHigh = 256 // sources of a piece from which columns are worth a run each
 )
 
 // tileRange is a part of a piece: sources s0 to s1 by targets t0 to t1, or,
@@ -79,10 +79,14 @@ func (p *plan) tiles(parameters bool) iter.Seq[tileRange] {
 
 // tileSize is the number of sources and of targets of a dense piece's tiles.
 func tileSize(x *piece) (high, wide int) {
-	high = min(x.source.Count, tileHigh)
-	wide = min(x.target.Count, tileEdges/high)
-	return min(x.source.Count, tileEdges/wide), wide
+	if x.source.Count >= columnHigh {
+		return min(x.source.Count, tileEdges), 1
+	}
+	return x.source.Count, min(x.target.Count, tileEdges/x.source.Count)
 }
+
+// column says whether the tile is for the models of columns.
+func (r *tileRange) column() bool { return !r.piece.diagonal && r.piece.source.Count >= columnHigh }
 
 // rows is the number of sources along the first axis of the tile's arrays.
 func (r *tileRange) rows() int {
@@ -103,10 +107,20 @@ func (r *tileRange) sources(all []float32, width int) []float32 {
 }
 
 func (r *tileRange) sourceDims(width int) []int {
-	if r.piece.diagonal {
+	switch {
+	case r.column():
+		return []int{r.rows(), width}
+	case r.piece.diagonal:
 		return []int{1, r.columns(), width}
 	}
 	return []int{r.rows(), 1, width}
+}
+
+func (r *tileRange) targetDims(width int) []int {
+	if r.column() {
+		return []int{1, width}
+	}
+	return []int{1, r.columns(), width}
 }
 
 // rowsOf are the rows of nodes lo to hi of a span; aliased where they follow
@@ -123,11 +137,25 @@ func rowsOf(all []float32, width int, span neuralgraph.Span, lo, hi int) []float
 	return out
 }
 
-// features are the scaled states of the tile's edges.
+// features are the scaled states of the tile's edges, a row of so many numbers
+// for each.
 func (r *tileRange) features(tr *trajectory, columns int) []float32 {
 	out := make([]float32, r.edges()*columns)
 	tr.block(r.piece, r.s0, r.s0+r.rows(), r.t0, r.t1, out)
 	return out
+}
+
+// input is the features as the models of tiles take them: those of columns end
+// with a 1.
+func (r *tileRange) input(tr *trajectory, columns int) (data []float32, dims []int) {
+	if !r.column() {
+		return r.features(tr, columns), []int{r.rows(), r.columns(), columns}
+	}
+	data = r.features(tr, columns+1)
+	for i := columns; i < len(data); i += columns + 1 {
+		data[i] = 1
+	}
+	return data, []int{r.rows(), columns + 1}
 }
 
 // sourceOf is the source of the edge in row i to target j.

@@ -38,11 +38,16 @@ import (
 //
 // from is [S, 1, D] and to [1, T, D]. For diagonal blocks S is 1, and source and
 // from are [1, T, D]; round 0 then uses Diagonal in place of Pass[0].
+//
+// Column[r] and PredictColumn do the same for tiles of one target, in fewer passes
+// over memory: most of what is added goes into products. They read features
+// [S, P+1], which end with a column of ones, source and from [S, D], and to [1, D].
 type Tiles struct {
-	Nodes    []*onnxgraph.Model
-	Pass     []*onnxgraph.Model
-	Diagonal *onnxgraph.Model
-	Predict  *onnxgraph.Model
+	Nodes         []*onnxgraph.Model
+	Pass, Column  []*onnxgraph.Model
+	Diagonal      *onnxgraph.Model
+	Predict       *onnxgraph.Model
+	PredictColumn *onnxgraph.Model
 }
 
 // NamedModel is one model of a set.
@@ -52,17 +57,17 @@ type NamedModel struct {
 }
 
 // Models lists the models in the order in which they run: nodes0, pass0,
-// diagonal, nodes1, pass1, nodes2, …, predict.
+// column0, diagonal, nodes1, pass1, column1, nodes2, …, predict, predict_column.
 func (t *Tiles) Models() []NamedModel {
 	out := []NamedModel{{"nodes0", t.Nodes[0]}}
 	for r, p := range t.Pass {
-		out = append(out, NamedModel{fmt.Sprintf("pass%d", r), p})
+		out = append(out, NamedModel{fmt.Sprintf("pass%d", r), p}, NamedModel{fmt.Sprintf("column%d", r), t.Column[r]})
 		if r == 0 {
 			out = append(out, NamedModel{"diagonal", t.Diagonal})
 		}
 		out = append(out, NamedModel{fmt.Sprintf("nodes%d", r+1), t.Nodes[r+1]})
 	}
-	return append(out, NamedModel{"predict", t.Predict})
+	return append(out, NamedModel{"predict", t.Predict}, NamedModel{"predict_column", t.PredictColumn})
 }
 
 // Names of the inputs and outputs of the tiles form.
@@ -107,12 +112,14 @@ func TileModels(w *Weights, opset int64) (*Tiles, error) {
 	t.Nodes = append(t.Nodes, build("nodes0", tileEmitter.firstNodes))
 	for r := range p.rounds {
 		t.Pass = append(t.Pass, build(fmt.Sprintf("pass%d", r), func(e tileEmitter) { e.pass(r, false) }))
+		t.Column = append(t.Column, build(fmt.Sprintf("column%d", r), func(e tileEmitter) { e.columnPass(r) }))
 		t.Nodes = append(t.Nodes, build(fmt.Sprintf("nodes%d", r+1), func(e tileEmitter) { e.updateNodes(r) }))
 	}
 	if len(p.rounds) > 0 {
 		t.Diagonal = build("diagonal", func(e tileEmitter) { e.pass(0, true) })
 	}
 	t.Predict = build("predict", tileEmitter.predict)
+	t.PredictColumn = build("predict_column", tileEmitter.predictColumn)
 	return t, err
 }
 
