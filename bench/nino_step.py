@@ -53,8 +53,8 @@ def step(args, folder):
 
 def row(shape, r):
     s = r["stream"]
-    return "| %s | %.2f | %.2f | %d | %.3f | %.0f | %.1f | %.0f %% |" % (
-        shape, r["parameters"] / 1e6, s["edges"] / 1e6, round(s.get("memory", 0) / 1e6), r["seconds"], 1e9 * r["seconds"] / s["edges"], s["gflops"], 100 * s["share_of_peak"])
+    return "| %s | %.2f | %.2f | %d | %.3f | %.4f | %.0f | %.1f | %.0f %% |" % (
+        shape, r["parameters"] / 1e6, s["edges"] / 1e6, round(s.get("memory", 0) / 1e6), r["seconds"], s["predict_seconds"], 1e9 * s["predict_seconds"] / s["edges"], s["gflops"], 100 * s["share_of_peak"])
 
 
 def draw(points, path):
@@ -127,7 +127,7 @@ def main():
     shapes = [(s, args.dtype) for s in args.shapes]
     if args.linear:
         shapes = [(s, "bf16") for m, s in LINEAR.items() if m <= args.largest]
-    print("| model | parameters, M | edges, M | memory, MB | step, s | ns an edge | GFLOPS | of the peak |\n|---|--:|--:|--:|--:|--:|--:|--:|")
+    print("| model | parameters, M | edges, M | memory, MB | step, s | prediction, s | ns an edge | GFLOPS | of the peak |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     points = []
     for shape, dtype in shapes:
         r = step(args, states(shape, dtype, args.work))

@@ -2,6 +2,7 @@ package nino
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -71,6 +72,20 @@ func (c column) read(dst []float32, step int, at, stride int64, n int) {
 			at += stride
 		}
 	}
+}
+
+// floatsOf are all elements of an array.
+func floatsOf(t *onnxgraph.Tensor) ([]float32, error) {
+	if t == nil {
+		return nil, errors.New("no array")
+	}
+	c, err := columnOf(t, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float32, c.len())
+	c.read(out, 1, 0, 1, len(out))
+	return out, nil
 }
 
 // at is one element.

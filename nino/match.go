@@ -1,6 +1,7 @@
 package nino
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -10,7 +11,6 @@ import (
 
 	"ninox/neuralgraph"
 	"ninox/onnxgraph"
-	"ninox/onnxgraph/weights"
 )
 
 // ModelParameter is a parameter as a model has it.
@@ -59,14 +59,22 @@ type Matching struct {
 	shapes  map[string][]int64 // of the model's parameters
 }
 
+// Checkpoint is a state of a model's parameters, in memory (weights.Set) or in
+// mapped files (weights.File).
+type Checkpoint interface {
+	Arrays
+	Names() []string
+}
+
 // MatchStates finds the parameters of a model in states of it, oldest first,
 // that any framework may have written: by name, then by the end of the name,
 // then by shape and value, for which the model has to hold the numbers of one of
 // the states, as they are, transposed, or with a batch normalization folded in.
-// What fits in more than one way is refused; every fault is reported.
-func MatchStates(parameters []ModelParameter, states []*weights.Set) (*Matching, error) {
+// What fits in more than one way is refused; every fault is reported. Arrays
+// are read in place.
+func MatchStates[S Checkpoint](parameters []ModelParameter, states []S) (*Matching, error) {
 	m := newMatcher(parameters, states)
-	for _, how := range []func(){m.byName, m.bySuffix, m.byValue, m.byFold} {
+	for _, how := range []func(){m.byName, m.bySuffix, m.byValue, m.byFold, m.turnSquares} {
 		how()
 	}
 	return m.result()
@@ -75,28 +83,33 @@ func MatchStates(parameters []ModelParameter, states []*weights.Set) (*Matching,
 // matcher is a matching under way.
 type matcher struct {
 	parameters []ModelParameter
-	states     []*weights.Set
-	arrays     []string       // of float32
-	taken      map[string]int // arrays, by parameter
-	found      []*Match       // by parameter
+	states     []Checkpoint
+	arrays     []string           // of numbers
+	taken      map[string]int     // arrays, by parameter
+	found      []*Match           // by parameter
+	rounding   map[string]float64 // of arrays
+	unsure     map[int]bool       // parameters, whether their square matrix is transposed
 	folds      []fold
 	faults     []error
 }
 
-func newMatcher(parameters []ModelParameter, states []*weights.Set) *matcher {
-	m := &matcher{parameters: parameters, states: states, taken: map[string]int{}, found: make([]*Match, len(parameters))}
+func newMatcher[S Checkpoint](parameters []ModelParameter, states []S) *matcher {
+	m := &matcher{parameters: parameters, taken: map[string]int{}, found: make([]*Match, len(parameters)), rounding: map[string]float64{}, unsure: map[int]bool{}}
+	for _, s := range states {
+		m.states = append(m.states, s)
+	}
 	for _, name := range m.newest().Names() {
-		if _, err := m.newest().Floats(name); err == nil {
+		if _, err := columnOf(m.newest().Tensor(name), name); err == nil {
 			m.arrays = append(m.arrays, name)
 		}
 	}
 	return m
 }
 
-func (m *matcher) newest() *weights.Set { return m.states[len(m.states)-1] }
+func (m *matcher) newest() Checkpoint { return m.states[len(m.states)-1] }
 
 // dims is the shape of an array.
-func (m *matcher) dims(array string) []int64 { return weights.Dims(m.newest().Get(array)) }
+func (m *matcher) dims(array string) []int64 { return m.newest().Tensor(array).Dims }
 
 func (m *matcher) match(i int, array string, how How, transposed bool) {
 	m.found[i] = &Match{m.parameters[i].Name, array, how, transposed}
@@ -138,13 +151,41 @@ func (m *matcher) fits(p *ModelParameter, array string) (same, transposed bool) 
 
 // orient decides between the two ways in which a square matrix can be meant: by
 // the model's values, where they tell.
-func (m *matcher) orient(p *ModelParameter, array string) (transposed, ok bool) {
+func (m *matcher) orient(i int, array string) (transposed, ok bool) {
+	p := &m.parameters[i]
 	same, turned := m.fits(p, array)
 	if same && turned {
 		straight, crossed := m.distances(p, array)
+		m.unsure[i] = math.Min(straight, crossed) > m.tolerance(array)
 		return crossed <= m.tolerance(array) && crossed < straight, true
 	}
 	return turned, same || turned
+}
+
+// turnSquares takes square matrices whose values tell nothing the way in which
+// all other matrices lie whose names end alike: a framework that stores kernels
+// by input stores them all so.
+func (m *matcher) turnSquares() {
+	last := func(array string) string {
+		w := words(array)
+		return strings.Join(w[max(0, len(w)-1):], "")
+	}
+	straight, turned := map[string]bool{}, map[string]bool{}
+	for i, f := range m.found {
+		if f == nil || m.unsure[i] || f.Array == "" || len(m.dims(f.Array)) != 2 {
+			continue
+		}
+		if f.Transposed {
+			turned[last(f.Array)] = true
+		} else {
+			straight[last(f.Array)] = true
+		}
+	}
+	for i, f := range m.found {
+		if f != nil && m.unsure[i] && turned[last(f.Array)] && !straight[last(f.Array)] {
+			f.Transposed = true
+		}
+	}
 }
 
 func (m *matcher) byName() {
@@ -152,7 +193,7 @@ func (m *matcher) byName() {
 		if !slices.Contains(m.arrays, p.Name) {
 			return
 		}
-		transposed, ok := m.orient(p, p.Name)
+		transposed, ok := m.orient(i, p.Name)
 		if !ok {
 			m.faults = append(m.faults, fmt.Errorf("parameter %q has shape %v in the model, %v in the states", p.Name, p.Shape, m.dims(p.Name)))
 		}
@@ -192,7 +233,7 @@ func (m *matcher) bySuffix() {
 			if !endsIn(own, parts[a]) {
 				continue
 			}
-			if transposed, ok := m.orient(p, a); ok {
+			if transposed, ok := m.orient(i, a); ok {
 				array, c = a, claim{i, transposed}
 				fitting++
 			}
@@ -298,41 +339,62 @@ func (m *matcher) distinct(list []candidate) []candidate {
 // tied says whether two arrays hold the same numbers in every state, and those
 // change: untrained parts of a model may be equal by chance.
 func (m *matcher) tied(a, b string) bool {
-	if !slices.Equal(m.dims(a), m.dims(b)) {
-		return false
-	}
 	moves := false
-	var last []float32
+	var last *onnxgraph.Tensor
 	for _, s := range m.states {
-		x, errX := s.Floats(a)
-		y, errY := s.Floats(b)
-		if errX != nil || errY != nil || !slices.Equal(x, y) {
+		x := s.Tensor(a)
+		if !equalArrays(x, s.Tensor(b)) {
 			return false
 		}
-		moves = moves || last != nil && !slices.Equal(x, last)
+		moves = moves || last != nil && !equalArrays(x, last)
 		last = x
 	}
 	return moves
 }
 
+func equalArrays(a, b *onnxgraph.Tensor) bool {
+	return a != nil && b != nil && a.DType == b.DType && slices.Equal(a.Dims, b.Dims) && bytes.Equal(a.Data, b.Data)
+}
+
 // tolerance is how far apart, relatively, equal numbers may lie: as far as the
-// type in which the checkpoint holds them rounds.
+// type in which the checkpoint holds them, or held them once, rounds.
 func (m *matcher) tolerance(array string) float64 {
-	v, err := m.newest().Floats(array)
+	t, ok := m.rounding[array]
+	if !ok {
+		t = rounding(m.newest().Tensor(array))
+		m.rounding[array] = t
+	}
+	return t
+}
+
+// How far numbers of so many bits may lie from those that they were rounded from.
+const (
+	float32Rounds  = 1e-5
+	float16Rounds  = 1.0 / 2048
+	bfloat16Rounds = 1.0 / 256
+)
+
+func rounding(t *onnxgraph.Tensor) float64 {
+	c, err := columnOf(t, t.Name)
 	if err != nil {
-		return 0
+		return float32Rounds
+	}
+	switch c.dtype {
+	case onnxgraph.BFloat16:
+		return bfloat16Rounds
+	case onnxgraph.Float16:
+		return float16Rounds
 	}
 	var used uint32
-	for _, x := range v {
-		used |= math.Float32bits(x)
+	for i := range int64(c.len()) {
+		if used |= math.Float32bits(c.at(i)); used&0x1fff != 0 {
+			return float32Rounds
+		}
 	}
-	switch {
-	case used&0xffff == 0:
-		return 1.0 / 256 // bfloat16
-	case used&0x1fff == 0:
-		return 1.0 / 2048 // float16
+	if used&0xffff == 0 {
+		return bfloat16Rounds
 	}
-	return 1e-5
+	return float16Rounds
 }
 
 // distances compare the model's values with an array, as it is and transposed, in
@@ -342,45 +404,47 @@ func (m *matcher) distances(p *ModelParameter, array string) (straight, crossed 
 	if p.Value == nil {
 		return straight, crossed
 	}
-	value, err := p.Value.AsFloats()
+	value, err := columnOf(p.Value, p.Name)
 	if err != nil {
 		return straight, crossed
 	}
 	same, turned := m.fits(p, array)
 	for _, s := range slices.Backward(m.states) {
-		v, err := s.Floats(array)
-		if err != nil || len(v) != len(value) {
+		v, err := columnOf(s.Tensor(array), array)
+		if err != nil || v.len() != value.len() {
 			continue
 		}
+		n := int64(v.len())
 		if same {
-			straight = math.Min(straight, relative(value, v, func(i int) int { return i }))
+			straight = math.Min(straight, relative(value.at, v.at, n))
 		}
 		if turned {
-			rows, cols := int(p.Shape[0]), int(p.Shape[1])
-			crossed = math.Min(crossed, relative(value, v, func(i int) int { return i%cols*rows + i/cols }))
+			rows, cols := p.Shape[0], p.Shape[1]
+			crossed = math.Min(crossed, relative(value.at, func(i int64) float32 { return v.at(i%cols*rows + i/cols) }, n))
 		}
 	}
 	return straight, crossed
 }
 
-// relative is the distance of b, whose i-th number stands at place(i), from a,
-// as a share of a's norm. A sample that differs ends it early.
-func relative(a, b []float32, place func(int) int) float64 {
+// relative is the distance of n numbers b from a, as a share of a's norm. A
+// sample that differs ends it early.
+func relative(a, b func(i int64) float32, n int64) float64 {
 	const samples = 256
-	span := func(step int) float64 {
+	span := func(step int64) float64 {
 		var off, norm float64
-		for i := 0; i < len(a); i += step {
-			d := float64(a[i]) - float64(b[place(i)])
+		for i := int64(0); i < n; i += step {
+			x := float64(a(i))
+			d := x - float64(b(i))
 			off += d * d
-			norm += float64(a[i]) * float64(a[i])
+			norm += x * x
 		}
 		if off == 0 {
 			return 0
 		}
 		return math.Sqrt(off / math.Max(norm, math.SmallestNonzeroFloat64))
 	}
-	if len(a) > 16*samples {
-		if d := span(len(a) / samples); d > 0.1 {
+	if n > 16*samples {
+		if d := span(n / samples); d > 0.1 {
 			return d
 		}
 	}

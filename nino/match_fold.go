@@ -83,7 +83,7 @@ func (m *matcher) normalizations(state int) []normalization {
 			n := normalization{scale: prefix + names[0], shift: prefix + names[1]}
 			all := true
 			for i, v := range []*[]float32{&n.gamma, &n.beta, &n.mean, &n.mass} {
-				x, err := s.Floats(prefix + names[i])
+				x, err := floatsOf(s.Tensor(prefix + names[i]))
 				all = all && err == nil && slices.Contains(free, prefix+names[i])
 				*v = x
 			}
@@ -102,21 +102,19 @@ func (m *matcher) folded(p *ModelParameter, array string, n *normalization, stat
 	if !same || p.Value == nil || len(p.Shape) < 2 || int(p.Shape[0]) != outputs {
 		return folded{}, false
 	}
-	value, err := p.Value.AsFloats()
-	v, stateErr := m.states[state].Floats(array)
-	if err != nil || stateErr != nil || len(v) != len(value) {
+	value, err := columnOf(p.Value, p.Name)
+	v, stateErr := columnOf(m.states[state].Tensor(array), array)
+	if err != nil || stateErr != nil || v.len() != value.len() {
 		return folded{}, false
 	}
+	perOutput := int64(v.len() / outputs)
 	for _, epsilon := range epsilons {
 		f := folded{array, n, make([]float64, outputs)}
 		for o := range f.ratio {
 			f.ratio[o] = float64(n.gamma[o]) / math.Sqrt(float64(n.mass[o])+epsilon)
 		}
-		scaled := make([]float32, len(v))
-		for i := range v {
-			scaled[i] = float32(float64(v[i]) * f.ratio[i/(len(v)/outputs)])
-		}
-		if relative(value, scaled, func(i int) int { return i }) <= 4*m.tolerance(array) {
+		scaled := func(i int64) float32 { return float32(float64(v.at(i)) * f.ratio[i/perOutput]) }
+		if relative(value.at, scaled, int64(v.len())) <= 4*m.tolerance(array) {
 			return f, true
 		}
 	}
@@ -129,7 +127,7 @@ func (m *matcher) take(i int, f folded, state int) {
 	m.match(i, f.array, ByFold, false)
 	own := make([]float32, len(f.ratio))
 	if prefix, ok := strings.CutSuffix(f.array, "weight"); ok {
-		if v, err := m.states[state].Floats(prefix + "bias"); err == nil && len(v) == len(own) {
+		if v, err := floatsOf(m.states[state].Tensor(prefix + "bias")); err == nil && len(v) == len(own) {
 			own = v
 		}
 	}
@@ -141,8 +139,9 @@ func (m *matcher) take(i int, f folded, state int) {
 		if p.Value == nil || f.normal.scale == "" || !slices.Equal(without1(p.Shape), without1([]int64{int64(len(want))})) {
 			return
 		}
-		value, err := p.Value.AsFloats()
-		if err == nil && relative(want, value, func(i int) int { return i }) <= 16*m.tolerance(f.array) {
+		value, err := columnOf(p.Value, p.Name)
+		at := func(i int64) float32 { return want[i] }
+		if err == nil && value.len() == len(want) && relative(at, value.at, int64(len(want))) <= 16*m.tolerance(f.array) {
 			m.match(j, f.normal.shift, ByFold, false)
 			m.folds = append(m.folds, fold{f.normal.scale, f.normal.shift})
 			f.normal.scale = "" // used

@@ -114,6 +114,69 @@ func TestMatchStates(t *testing.T) {
 	}
 }
 
+// Square matrices of which the model holds no state lie as all others lie whose
+// names end alike.
+func TestMatchTurnsSquares(t *testing.T) {
+	for _, straight := range []bool{false, true} {
+		c := newMatchCase()
+		c.array("embedding", 9, 5)
+		c.parameter("embedding", nil, 9, 5)
+		c.array("up.kernel", 5, 8)
+		c.parameter("up.kernel", nil, 8, 5)
+		c.array("mix.kernel", 5, 5)
+		c.parameter("mix.kernel", nil, 5, 5)
+		if straight {
+			c.array("down.kernel", 5, 7)
+			c.parameter("down.kernel", nil, 5, 7)
+		}
+		m, err := MatchStates(c.parameters, c.states)
+		if err != nil || m.Matches[2] != (Match{"mix.kernel", "mix.kernel", ByName, !straight}) {
+			t.Errorf("another kernel as it is: %v; %+v, %v", straight, m, err)
+		}
+	}
+}
+
+// States are matched as they are stored: a model's own numbers, rounded.
+func TestMatchElementTypes(t *testing.T) {
+	for _, dtype := range []onnxgraph.DType{onnxgraph.Float16, onnxgraph.BFloat16, onnxgraph.Double} {
+		c := newMatchCase()
+		v := c.array("w", 40, 20)
+		c.parameter("onnx::MatMul_1", turned(v, 40, 20), 20, 40)
+		var states []stored
+		for _, s := range c.states {
+			x, _ := s.Floats("w")
+			data := make([]byte, dtype.RawSize(800))
+			for i, f := range x {
+				(column{dtype, data}).set(int64(i), f)
+			}
+			states = append(states, stored{{Name: "w", DType: dtype, Dims: []int64{40, 20}, Data: data}})
+		}
+		m, err := MatchStates(c.parameters, states)
+		if err != nil || m.Matches[0] != (Match{"onnx::MatMul_1", "w", ByValue, true}) {
+			t.Errorf("%s: %+v, %v", dtype, m, err)
+		}
+	}
+}
+
+// stored is a checkpoint of arrays as a file stores them.
+type stored []*onnxgraph.Tensor
+
+func (s stored) Tensor(name string) *onnxgraph.Tensor {
+	for _, t := range s {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func (s stored) Names() (names []string) {
+	for _, t := range s {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
 func TestMatchRefuses(t *testing.T) {
 	same := []float32{1, 2, 3}
 	cases := map[string]func(c *matchCase){

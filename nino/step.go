@@ -16,7 +16,7 @@ type Options struct {
 	// Positions are the features [Nodes, Positions] of the nodes; nil means those
 	// of the graph.
 	Positions []float32
-	// Progress is told how many edges of how many are done, all passes counted.
+	// Progress is told how much of how much work is done.
 	Progress func(done, total int)
 	Log      *slog.Logger // nil: silent
 	// Memory is the most bytes that a prediction should take (see

@@ -161,10 +161,12 @@ func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
 	if err := f.firstNodes(ctx, v, k); err != nil {
 		return fmt.Errorf("network, first nodes: %w", err)
 	}
-	total := (len(f.pass) + 1) * f.plan.edges
-	done := 0
-	report := func(edges int) {
-		done += edges
+	done, total := 0, 0
+	for r := range len(f.pass) + 1 {
+		total += work(r) * f.plan.edges
+	}
+	report := func(pass, edges int) {
+		done += work(pass) * edges
 		if f.progress != nil {
 			f.progress(done, total)
 		}
@@ -179,6 +181,10 @@ func (f *tilesForm) predict(ctx context.Context, tr *trajectory, k int) error {
 	}
 	return nil
 }
+
+// work is what an edge costs in a pass, roughly: pass r multiplies r times width
+// by width, each of which takes five times as long as the features.
+func work(pass int) int { return 1 + 5*pass }
 
 // nodeChunk is how many nodes one run of a session updates: what it makes of
 // them stays in a core's second-level cache.
@@ -238,7 +244,7 @@ func (f *tilesForm) take(v *nodeValues, lo, round int, out map[string][]float32)
 }
 
 // round sums over all tiles and updates the nodes.
-func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r, k int, report func(int)) error {
+func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r, k int, report func(pass, edges int)) error {
 	d, width := f.config.Width, f.sumWidth(r)
 	sum, weighted := v.sum[:f.plan.nodes*width], v.weighted
 	clear(sum)
@@ -257,7 +263,7 @@ func (f *tilesForm) round(ctx context.Context, tr *trajectory, v *nodeValues, r,
 	}, func(t *tileRange, out map[string][]float32) {
 		t.accumulate(sum, width, out[tileSum])
 		t.accumulate(weighted, d, out[tileWeighted])
-		report(t.edges())
+		report(r, t.edges())
 	})
 	if err != nil {
 		return err
@@ -288,7 +294,7 @@ func (f *tilesForm) divide(sum []float32, width, lo, hi int) {
 }
 
 // result runs the last pass over the tiles that carry parameters.
-func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, report func(int)) error {
+func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, report func(pass, edges int)) error {
 	d := f.config.Width
 	err := eachTile(ctx, f.workers, f.plan.tiles(true), func(t *tileRange) (struct{}, error) {
 		s := f.outcome
@@ -304,9 +310,9 @@ func (f *tilesForm) result(ctx context.Context, tr *trajectory, v *nodeValues, r
 			t.store(tr, out[outPred])
 		}
 		return struct{}{}, err
-	}, func(t *tileRange, _ struct{}) { report(t.edges()) })
+	}, func(t *tileRange, _ struct{}) { report(len(f.pass), t.edges()) })
 	if err == nil {
-		report(f.plan.auxiliary())
+		report(len(f.pass), f.plan.auxiliary())
 	}
 	return err
 }

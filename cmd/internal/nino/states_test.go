@@ -73,33 +73,40 @@ func TestReadState(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files := []string{path("s.safetensors"), path("s.npz"), path("s.onnx"), path("s.pt"), shardedState(t, dir, "s", s)}
+	files := []string{path("s.safetensors"), path("s.npz"), path("s.onnx"), path("s.pt"), shardedState(t, dir, "s", s),
+		indexFile(t, path("s.bin.index.json"), `{"weight_map":{"a.weight":"s.pt","a.bias":"s.pt"}}`)}
 	for _, file := range files {
-		got, err := readState(file)
+		got, _, err := readState(file)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
 		for _, n := range s.Names() {
 			want, _ := s.Floats(n)
-			if v, err := got.set.Floats(n); err != nil || !slices.Equal(v, want) || got.set.Len() != s.Len() {
+			if v, err := got.Floats(n); err != nil || !slices.Equal(v, want) || got.Len() != s.Len() {
 				t.Errorf("%s: %s is %v, %v", file, n, v, err)
 			}
 		}
 	}
 	for content, want := range map[string]string{
 		`{`: "unexpected end", `{}`: "weight_map",
-		`{"weight_map":{"a.weight":"../s.safetensors"}}`: "outside the folder",
-		`{"weight_map":{"b":"s.safetensors"}}`:           `array "b" is not in s.safetensors`,
-		`{"weight_map":{"b":"none.safetensors"}}`:        "no such file",
+		`{"weight_map":{"a.weight":"../s.pt"}}`: "outside the folder",
+		`{"weight_map":{"b":"s.pt"}}`:           `array "b" is not in s.pt`,
+		`{"weight_map":{"b":"none.pt"}}`:        "no such file",
 	} {
-		if err := os.WriteFile(path("bad.index.json"), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := readState(path("bad.index.json")); err == nil || !strings.Contains(err.Error(), want) {
+		index := indexFile(t, path("bad.bin.index.json"), content)
+		if _, _, err := readState(index); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("index %s: error %v, expected %q", content, err, want)
 		}
 	}
+}
+
+func indexFile(t *testing.T, path, content string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // Exports of one network under different names, layouts and with different ties

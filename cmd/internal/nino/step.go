@@ -60,8 +60,7 @@ the model has to hold the numbers of one of the states, as they are, transposed,
 normalization folded in. What fits in more than one way is refused. Arrays that are tied to another
 one follow it; those that are no parameters of the model are copied from the newest state.
 
-States other than torch's are mapped into memory, not read, where all names are the model's; the result
-is written the same way, with the element types and as many files as the newest state. Beside what
+States other than torch's are mapped into memory, not read, and the result is written the same way, with the element types and as many files as the newest state. Beside what
 the system caches of files a step then takes memory for the neurons of the model, which is told
 before it starts; --memory bounds that.`,
 		Example: `  ninox nino step --model m.onnx --states s200.safetensors s400.safetensors s600.safetensors \
@@ -155,11 +154,20 @@ func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 	if err != nil {
 		return err
 	}
-	if r, err := o.streamed(ctx, a, m, files); r != nil || err != nil {
+	if files != nil && o.Method != methodLinefit { // a line wants whole states
+		r, err := o.streamed(ctx, a, m, files)
 		if err != nil {
 			return err
 		}
 		return r.print(a)
+	}
+	return o.inMemory(ctx, a, m)
+}
+
+// inMemory predicts from states that are read as a whole.
+func (o *stepOptions) inMemory(ctx context.Context, a *app.App, m *analysed) error {
+	if o.Memory != "" {
+		a.Notef("--memory: the states are read into memory beside it; as .safetensors they would not be")
 	}
 	states, meta, err := readStates(o.States)
 	if err != nil {
@@ -170,7 +178,7 @@ func runStep(ctx context.Context, a *app.App, o stepOptions) error {
 	if err != nil {
 		return fmt.Errorf("%s and %s: %w", o.Model, o.States[len(states)-1], err)
 	}
-	r := reportOf(o, matching, newest)
+	r := reportOf(*o, matching, newest)
 	r.report(a)
 	start := time.Now()
 	predicted, err := o.nowcast(ctx, a, m.graph, matching, states)

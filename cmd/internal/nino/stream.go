@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -15,32 +13,10 @@ import (
 	"ninox/cmd/internal/app"
 	"ninox/neuralgraph"
 	"ninox/nino"
+	"ninox/onnxgraph"
 	"ninox/onnxgraph/weights"
 	ort "ninox/runtime"
 )
-
-// openStates maps the states; nil where one is of a kind that cannot be mapped.
-// After an error the result holds those to close.
-func openStates(paths []string) (states []*weights.File, err error) {
-	for _, path := range paths {
-		if slices.Contains(torchFiles, filepath.Ext(path)) {
-			closeAll(states)
-			return nil, nil
-		}
-		f, err := weights.Open(path)
-		if err != nil {
-			return states, err
-		}
-		states = append(states, f)
-	}
-	return states, nil
-}
-
-func closeAll(files []*weights.File) {
-	for _, f := range files {
-		f.Close() // of files that were only read
-	}
-}
 
 // Stream says what a step over mapped states took. Rates are floating point
 // operations a second, in billions, two for each multiply-add of the network's
@@ -54,11 +30,11 @@ type Stream struct {
 	Rate     float64 `json:"gflops,omitempty"`
 	Peak     float64 `json:"peak_gflops,omitempty"` // with --peak
 	Share    float64 `json:"share_of_peak,omitempty"`
-	seconds  float64
+	Seconds  float64 `json:"predict_seconds"` // of the prediction without writing
 }
 
 func (s *Stream) print(a *app.App) error {
-	_, err := fmt.Fprintf(a.Out, "graph      %d nodes, %d edges, %.3f µs an edge\n", s.Nodes, s.Edges, 1e6*s.seconds/float64(s.Edges))
+	_, err := fmt.Fprintf(a.Out, "graph      %d nodes, %d edges, %.3f µs an edge\n", s.Nodes, s.Edges, 1e6*s.Seconds/float64(s.Edges))
 	if err == nil && s.Memory > 0 {
 		_, err = fmt.Fprintf(a.Out, "memory     %s at most, beside cached files (%s expected)\n", humanize.Bytes(uint64(s.Memory)), humanize.Bytes(uint64(s.Expected)))
 	}
@@ -80,21 +56,20 @@ func (o *stepOptions) memory() (int64, error) {
 	return int64(n), err
 }
 
-// streamed predicts with a network from mapped files to a mapped file. It is nil
-// where that is not possible: where the method wants whole states, or arrays have
-// to be found by their values.
+// streamed predicts with a network from mapped files to a mapped file.
 func (o *stepOptions) streamed(ctx context.Context, a *app.App, m *analysed, files []*weights.File) (*Step, error) {
-	if o.Method == methodLinefit || files == nil {
-		return nil, nil
-	}
 	newest := files[len(files)-1]
+	var matching *nino.Matching
+	err := onnxgraph.Guarded(func() (err error) {
+		matching, err = nino.MatchStates(m.trained(), files)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s: %w", o.Model, o.States[len(o.States)-1], err)
+	}
 	var states []nino.Arrays
 	for _, f := range files {
 		states = append(states, f)
-	}
-	matching, ok := nino.MatchNames(m.trained(), states, newest.Names())
-	if !ok {
-		return nil, nil
 	}
 	if err := checkOutput(weights.LikePath(newest, o.Out), o.Overwrite); err != nil {
 		return nil, err
@@ -132,7 +107,7 @@ func (o *stepOptions) stream(ctx context.Context, a *app.App, g *neuralgraph.Gra
 		if err := n.Predict(ctx, states, o.K, out); err != nil {
 			return err
 		}
-		s.seconds = time.Since(start).Seconds()
+		s.Seconds = time.Since(start).Seconds()
 		for _, t := range matching.Tied {
 			copy(out.Tensor(t.Array).Data, out.Tensor(t.Of).Data)
 		}
@@ -143,7 +118,7 @@ func (o *stepOptions) stream(ctx context.Context, a *app.App, g *neuralgraph.Gra
 		return err
 	}
 	r.Seconds = time.Since(start).Seconds()
-	s.Rate = n.FLOPs() / s.seconds / 1e9
+	s.Rate = n.FLOPs() / s.Seconds / 1e9
 	if o.Peak {
 		if s.Peak, err = nino.Peak(ctx, engine, n.Width()); err != nil {
 			return err
