@@ -17,15 +17,25 @@ CHANNELS = {"fm-16": (1, 28, (16, 32, 32), 10), "fm-32": (1, 28, (32, 64, 64), 1
             "c10-16": (3, 32, (16, 32, 32), 10), "c10-32": (3, 32, (32, 64, 64), 10), "c100-32": (3, 32, (32, 64, 64), 100)}
 
 
-def in_venv():
-    """Runs this script again in an environment that has PyTorch and numpy."""
+def in_venv(script=__file__):
+    """Runs a script again in an environment that has PyTorch and numpy."""
     env = os.environ.get("NINOX_BENCH_VENV", os.path.join(HERE, ".venv"))
     python = os.path.join(env, "bin", "python")
     if not os.path.exists(python):
         venv.create(env, with_pip=True)
     if subprocess.call([python, "-c", "import torch, numpy"], stderr=subprocess.DEVNULL):
         subprocess.check_call([python, "-m", "pip", "install", "-q", "torch", "numpy"])
-    sys.exit(subprocess.call([python, os.path.abspath(__file__), "--inside"] + sys.argv[1:]))
+    sys.exit(subprocess.call([python, os.path.abspath(script), "--inside"] + sys.argv[1:]))
+
+
+def torch_net(task):
+    """The convnet of a task in PyTorch."""
+    import torch.nn as nn
+    cin, _, hid, classes = CHANNELS[task]
+    return nn.Sequential(nn.Conv2d(cin, hid[0], 3, stride=2), nn.ReLU(),
+                         nn.Conv2d(hid[0], hid[1], 3, padding=1), nn.ReLU(),
+                         nn.Conv2d(hid[1], hid[2], 3, padding=1), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(hid[2], classes))
 
 
 def torch_round(data, task, steps, threads):
@@ -33,11 +43,7 @@ def torch_round(data, task, steps, threads):
     import time, numpy as np, torch, torch.nn as nn
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    cin, _, hid, classes = CHANNELS[task]
-    net = nn.Sequential(nn.Conv2d(cin, hid[0], 3, stride=2), nn.ReLU(),
-                        nn.Conv2d(hid[0], hid[1], 3, padding=1), nn.ReLU(),
-                        nn.Conv2d(hid[1], hid[2], 3, padding=1), nn.ReLU(),
-                        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(hid[2], classes))
+    net = torch_net(task)
     opt = torch.optim.Adam(net.parameters(), lr=3e-3)
     z = np.load(data)
     x, y = torch.from_numpy(z["input"]), torch.from_numpy(z["labels"])

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	ort "ninox/runtime"
 )
@@ -41,6 +42,8 @@ type Executor struct {
 
 	samples int64 // of the first batch
 	isLarge *bool // of a step's results; nil until the first session
+
+	computed time.Duration // of all steps, in runs of sessions
 
 	batch int  // number of the batch in an accumulated step
 	still bool // all draws are the same, while batches are compared
@@ -139,6 +142,17 @@ func (e *Executor) Step(ctx context.Context, batch map[string]*ort.Value, lr flo
 	e.state.flip()
 	e.step++
 	return loss, nil
+}
+
+// ComputeTime is the time that steps have spent in the runtime.
+func (e *Executor) ComputeTime() time.Duration { return e.computed }
+
+// computing runs what the runtime computes of a step.
+func (e *Executor) computing(run func() error) error {
+	start := time.Now()
+	err := run()
+	e.computed += time.Since(start)
+	return err
 }
 
 // StepAccumulated makes one update with the sum of the gradients of several

@@ -146,7 +146,7 @@ func (r *wholeRunner) run(ctx context.Context, batch map[string]*ort.Value) (flo
 			return 0, err
 		}
 	}
-	if err := b.Run(ctx); err != nil {
+	if err := r.e.computing(func() error { return b.Run(ctx) }); err != nil {
 		return 0, err
 	}
 	return float64(r.loss[0]), nil

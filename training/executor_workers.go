@@ -107,20 +107,11 @@ func (r *workerRunner) gradients(ctx context.Context, batch map[string]*ort.Valu
 	for _, s := range sizes {
 		total += s
 	}
-	errs := make([]error, len(r.workers))
-	var wg sync.WaitGroup
 	for k, w := range r.workers {
 		r.e.fillDraws(w.draws, k)
 		w.share[0] = float32(float64(sizes[k]) / float64(total))
-		run := func() { errs[k] = w.run(ctx, r.e.state.cur, parts[k]) }
-		if k == len(r.workers)-1 {
-			run() // the last part on this goroutine
-		} else {
-			wg.Go(run)
-		}
 	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := r.e.computing(func() error { return r.runParts(ctx, parts) }); err != nil {
 		return 0, err
 	}
 	loss := 0.0
@@ -128,6 +119,20 @@ func (r *workerRunner) gradients(ctx context.Context, batch map[string]*ort.Valu
 		loss += float64(w.loss[0]) * float64(sizes[k]) / float64(total)
 	}
 	return loss, nil
+}
+
+// runParts runs the workers side by side, the last one on this goroutine.
+func (r *workerRunner) runParts(ctx context.Context, parts []map[string]*ort.Value) error {
+	errs := make([]error, len(r.workers))
+	run := func(k int) { errs[k] = r.workers[k].run(ctx, r.e.state.cur, parts[k]) }
+	last := len(r.workers) - 1
+	var wg sync.WaitGroup
+	for k := range last {
+		wg.Go(func() { run(k) })
+	}
+	run(last)
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 func (w *worker) run(ctx context.Context, side int, batch map[string]*ort.Value) error {
@@ -164,7 +169,7 @@ func (r *workerRunner) apply(ctx context.Context, accumulated bool) error {
 			}
 		}
 	}
-	return b.Run(ctx)
+	return r.e.computing(func() error { return b.Run(ctx) })
 }
 
 func (r *workerRunner) bindUpdate(m *onnxgraph.Model, sides *[2]*ort.Binding) error {
@@ -219,7 +224,7 @@ func (r *workerRunner) addUp(ctx context.Context, first bool) error {
 			clear(p.data[r.accCur])
 		}
 	}
-	if err := r.addSide[r.accCur].Run(ctx); err != nil {
+	if err := r.e.computing(func() error { return r.addSide[r.accCur].Run(ctx) }); err != nil {
 		return err
 	}
 	r.accCur = 1 - r.accCur

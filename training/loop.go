@@ -68,6 +68,7 @@ type loop struct {
 	account   account        // of the safeguard
 	cost      SafeguardCost
 	durations stopwatch // of the optimizer steps
+	overhead  overhead
 	nowcasts  []Nowcast
 	reached   *int // first step at which an evaluation reached the target
 	last      *Evaluation
@@ -313,6 +314,7 @@ func (l *loop) endOfData(ctx context.Context) error {
 // one makes one step, counted from 1: a nowcast where one is due and accepted,
 // an ordinary optimizer step otherwise.
 func (l *loop) one(ctx context.Context, step int) error {
+	l.overhead.begin(l.Trainer)
 	batches := make([]map[string]*ort.Value, l.Accumulate)
 	digest := ""
 	for i := range batches {
@@ -371,7 +373,13 @@ func (l *loop) one(ctx context.Context, step int) error {
 	}
 	loss := l.loss
 	l.progress.step(step, loss)
-	return l.metrics.add(Metric{Step: step, Loss: &loss, LR: lr, Seconds: l.seconds(), Nowcast: record})
+	if err := l.metrics.add(Metric{Step: step, Loss: &loss, LR: lr, Seconds: l.seconds(), Nowcast: record}); err != nil {
+		return err
+	}
+	if record == nil {
+		l.overhead.end(l.Trainer)
+	}
+	return nil
 }
 
 // update is an ordinary optimizer step; the loss is the mean over the batches.

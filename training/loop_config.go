@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"ninox/onnxgraph"
 	"ninox/onnxgraph/weights"
@@ -40,6 +41,11 @@ type Stepper interface {
 // several batches. The loop needs it where Config.Accumulate is above 1.
 type Accumulator interface {
 	StepAccumulated(ctx context.Context, batches []map[string]*ort.Value, lr float64) (losses []float64, err error)
+}
+
+// Timed is a Stepper that knows how long it has been in the runtime.
+type Timed interface {
+	ComputeTime() time.Duration
 }
 
 // Buffered is a Stepper whose steps also update arrays that get no gradient:

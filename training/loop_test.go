@@ -101,7 +101,7 @@ func comparable(t *testing.T, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Summary.WallSeconds, r.Summary.StepMilliseconds = 0, 0
+	r.Summary.WallSeconds, r.Summary.StepMilliseconds, r.Summary.LoopShare = 0, 0, 0
 	if r.Summary.Safeguard != nil {
 		r.Summary.Safeguard.Seconds = 0
 	}

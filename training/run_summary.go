@@ -24,8 +24,12 @@ type Summary struct {
 	// StepMilliseconds is the median duration of an optimizer step: forward,
 	// backward and update, without waiting for data, evaluations and nowcasts.
 	// It is over the latest part of a resumed run; 0 where that made no step.
-	StepMilliseconds float64   `json:"step_milliseconds"`
-	Nowcasts         []Nowcast `json:"nowcasts"`
+	StepMilliseconds float64 `json:"step_milliseconds"`
+	// LoopShare is the share of ordinary steps that is not the runtime's: waiting
+	// for data, handing it over, records. It is over the latest part of a resumed
+	// run, without its first step; 0 where nothing is known.
+	LoopShare float64   `json:"loop_share"`
+	Nowcasts  []Nowcast `json:"nowcasts"`
 
 	Safeguard *SafeguardCost `json:"safeguard,omitempty"` // where it is on
 }
@@ -47,7 +51,7 @@ type Final struct {
 func (l *loop) summary() *Summary {
 	s := &Summary{
 		Task: l.Task, Method: l.Method, Seed: l.Seed, Steps: l.step, StepsToTarget: l.reached, Best: l.best,
-		Final: Final{TrainLoss: l.loss}, WallSeconds: l.seconds(), StepMilliseconds: l.durations.median(), Nowcasts: append([]Nowcast{}, l.nowcasts...),
+		Final: Final{TrainLoss: l.loss}, WallSeconds: l.seconds(), StepMilliseconds: l.durations.median(), LoopShare: l.overhead.share(), Nowcasts: append([]Nowcast{}, l.nowcasts...),
 	}
 	if l.Nowcaster != nil && l.Safeguard {
 		cost := l.cost
