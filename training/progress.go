@@ -8,13 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 )
 
-// progress tells the user how a run goes: a bar on a terminal, a line every few
-// seconds elsewhere.
+// progress tells the user how a run goes: a curve and a bar on a terminal, a line
+// every few seconds elsewhere.
 type progress interface {
 	step(step int, loss float64)
 	evaluated(e Evaluation)
@@ -27,8 +25,8 @@ func newProgress(w io.Writer, label string, done, total int) progress {
 		return silent{}
 	}
 	s := &status{label: label, total: total, done: done, meter: meter{at: time.Now(), done: done}}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return newBar(f, s)
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
+		return newLive(f, s)
 	}
 	return &lines{w: w, status: s}
 }
@@ -65,7 +63,7 @@ func (m *meter) tick(now time.Time, done int) {
 
 // status is what both forms of progress show.
 type status struct {
-	mu       sync.Mutex // the bar reads from its own goroutine
+	mu       sync.Mutex // the terminal is drawn from another goroutine
 	label    string
 	done     int
 	total    int
@@ -160,52 +158,4 @@ func (l *lines) stop(last string) {
 	if last != "" {
 		fmt.Fprintf(l.w, "%s: %s\n", l.label, last)
 	}
-}
-
-// bar is progress for terminals.
-type bar struct {
-	*status
-	pool *mpb.Progress
-	bar  *mpb.Bar
-}
-
-func newBar(f *os.File, s *status) *bar {
-	pool := mpb.New(mpb.WithOutput(f), mpb.WithRefreshRate(200*time.Millisecond))
-	b := pool.New(int64(s.total), mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
-		mpb.BarWidth(30),
-		mpb.PrependDecorators(
-			decor.Name(s.label, decor.WC{C: decor.DindentRight | decor.DextraSpace}),
-			decor.CountersNoUnit("%d/%d", decor.WC{C: decor.DextraSpace}),
-		),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + s.text() })),
-	)
-	b.SetCurrent(int64(s.done))
-	return &bar{status: s, pool: pool, bar: b}
-}
-
-func (b *bar) step(step int, loss float64) {
-	b.update(step, loss, time.Now())
-	// The last step is shown by stop: a complete bar is no longer drawn, and
-	// the last evaluation is still to come.
-	if step < b.total {
-		b.bar.SetCurrent(int64(step))
-	}
-}
-
-func (b *bar) evaluated(e Evaluation) { b.setEvaluation(e) }
-
-func (b *bar) nowcast(n Nowcast) {
-	fmt.Fprintf(b.pool, "%s: %s\n", b.label, nowcastText(n))
-}
-
-func (b *bar) stop(last string) {
-	if last != "" {
-		fmt.Fprintf(b.pool, "%s: %s\n", b.label, last)
-	}
-	if b.done >= b.total {
-		b.bar.SetCurrent(int64(b.total))
-	} else {
-		b.bar.Abort(false)
-	}
-	b.pool.Wait()
 }

@@ -1,10 +1,7 @@
 package nino
 
 import (
-	"bytes"
-	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -12,6 +9,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"ninox/cmd/internal/app"
+	"ninox/internal/memory"
 )
 
 // progressEvery is the time between two lines of progress.
@@ -69,7 +67,7 @@ func watchMemory() *memoryWatch {
 	m := &memoryWatch{done: make(chan struct{})}
 	m.wg.Go(func() {
 		for {
-			m.most = max(m.most, anonymousMemory())
+			m.most = max(m.most, memory.Anonymous())
 			select {
 			case <-m.done:
 				return
@@ -84,22 +82,5 @@ func watchMemory() *memoryWatch {
 func (m *memoryWatch) stop() int64 {
 	close(m.done)
 	m.wg.Wait()
-	return max(m.most, anonymousMemory())
-}
-
-// anonymousMemory is what Linux says of this process in /proc (RssAnon), 0 elsewhere.
-func anonymousMemory() int64 {
-	data, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for line := range bytes.Lines(data) {
-		if f := bytes.Fields(line); len(f) == 3 && string(f[0]) == "RssAnon:" {
-			kib, err := strconv.ParseInt(string(f[1]), 10, 64)
-			if err == nil {
-				return kib * 1024
-			}
-		}
-	}
-	return 0
+	return max(m.most, memory.Anonymous())
 }
