@@ -26,12 +26,30 @@ type NonFiniteError struct {
 }
 
 func (e *NonFiniteError) Error() string {
-	kept := "there is no checkpoint before it"
-	if e.Checkpoint > 0 {
-		kept = fmt.Sprintf("the checkpoint of step %d is kept", e.Checkpoint)
-	}
-	return fmt.Sprintf("training diverged: step %d: %s; %s (a lower learning rate may help)", e.Step, e.What, kept)
+	return fmt.Sprintf("training diverged: step %d: %s; %s (a lower learning rate may help)", e.Step, e.What, keptCheckpoint(e.Checkpoint))
 }
+
+// keptCheckpoint says which checkpoint is left after an error.
+func keptCheckpoint(checkpoint int) string {
+	if checkpoint == 0 {
+		return "there is no checkpoint before it"
+	}
+	return fmt.Sprintf("the checkpoint of step %d is kept", checkpoint)
+}
+
+// StepError reports a step that the runtime could not make: memory ran out, or a
+// GPU was lost. Nothing is known of the parameters then, so nothing is written.
+type StepError struct {
+	Step       int
+	Err        error
+	Checkpoint int // step of the last good checkpoint, 0 where there is none
+}
+
+func (e *StepError) Error() string {
+	return fmt.Sprintf("step %d: %v; %s", e.Step, e.Err, keptCheckpoint(e.Checkpoint))
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
 
 // DataError reports data that could not be read in the middle of a run. The
 // checkpoint of Step was written, from which the run can be resumed.
@@ -349,7 +367,7 @@ func (l *loop) one(ctx context.Context, step int) error {
 		lr = l.learningRate(step)
 		start := time.Now()
 		if l.loss, err = l.update(ctx, batches, lr); err != nil {
-			return fmt.Errorf("step %d: %w", step, err)
+			return &StepError{step, err, l.saved}
 		}
 		l.durations.add(time.Since(start))
 		if err := l.remember(ctx, step, l.loss); err != nil {

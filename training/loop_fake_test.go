@@ -23,6 +23,7 @@ type fakeTrainer struct {
 	steps   int // calls of Step
 
 	before   func(f *fakeTrainer, call int) // runs at the start of every Step
+	fails    func(call int) error           // an error instead of a step
 	inEval   func()
 	lossOf   func(call int, loss float64) float64
 	learned  []float64 // learning rates seen
@@ -81,6 +82,11 @@ func (f *fakeTrainer) StepAccumulated(ctx context.Context, batches []map[string]
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if f.fails != nil {
+		if err := f.fails(f.steps); err != nil {
+			return nil, err
+		}
 	}
 	f.learned = append(f.learned, lr)
 	sum := make([]float32, len(f.w))

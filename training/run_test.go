@@ -637,6 +637,32 @@ func TestDiskErrors(t *testing.T) {
 	})
 }
 
+// A device that is lost in the middle of a step ends the run with the step and the
+// checkpoint before it, from which it can be resumed.
+func TestLostDevice(t *testing.T) {
+	whole, _ := fakeConfig(t)
+	mustRun(t, whole)
+	c, f := fakeConfig(t)
+	lost := errors.New("CUDA failure 999")
+	f.fails = func(call int) error {
+		if call != 20 {
+			return nil
+		}
+		clear(f.w) // the device left nothing of them
+		return lost
+	}
+	_, err := Run(context.Background(), c)
+	var failed *StepError
+	if !errors.As(err, &failed) || failed.Step != 20 || failed.Checkpoint != 15 || !errors.Is(err, lost) || !strings.Contains(err.Error(), "checkpoint of step 15 is kept") {
+		t.Fatalf("error %v", err)
+	}
+	c.Trainer, c.Resume = newFakeTrainer(), true
+	mustRun(t, c)
+	if comparable(t, c.Dir) != comparable(t, whole.Dir) {
+		t.Error("after a lost device and resumed, the run ends differently")
+	}
+}
+
 // Directories that hold something else are never overwritten.
 func TestOverwriteOnlyRuns(t *testing.T) {
 	c, _ := fakeConfig(t)

@@ -151,7 +151,8 @@ func TestExplain(t *testing.T) {
 		training.ErrInterrupted:                                "the same command with --out run --resume",
 		training.ErrRunExists:                                  "--resume continues it",
 		&training.DataError{Step: 3, Err: errors.New("x.png")}: "after step 3: x.png\na checkpoint was written",
-		&training.NonFiniteError{Step: 9, Checkpoint: 5}:       filepath.Join("run", "baseline", "checkpoints", "step_000005.safetensors"),
+		&training.StepError{Step: 9, Checkpoint: 5, Err: errors.New("the GPU is gone")}: "step 9: the GPU is gone; the checkpoint of step 5 is kept\nthe same command with --out run --resume continues",
+		&training.NonFiniteError{Step: 9, Checkpoint: 5}:                                filepath.Join("run", "baseline", "checkpoints", "step_000005.safetensors"),
 	} {
 		if got := o.explain(err, filepath.Join("run", "baseline")); !errors.Is(got, err) || !strings.Contains(got.Error(), want) {
 			t.Errorf("%v: %v, expected %q", err, got, want)

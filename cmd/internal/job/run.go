@@ -101,12 +101,15 @@ func (j *Job) record(ctx context.Context, threads int) (map[string]any, error) {
 func (o *Options) explain(err error, dir string) error {
 	var diverged *training.NonFiniteError
 	var unreadable *training.DataError
+	var failed *training.StepError
 	var busy *training.RunBusyError
 	switch {
 	case errors.As(err, &busy):
 		return fmt.Errorf("%w\nwait until it ends, interrupt it, or choose another folder with --out", err)
 	case errors.As(err, &unreadable):
 		return fmt.Errorf("%w\na checkpoint was written; once the data is mended, the same command with --out %s --resume continues", err, o.Out)
+	case errors.As(err, &failed) && failed.Checkpoint > 0:
+		return fmt.Errorf("%w\nthe same command with --out %s --resume continues from it", err, o.Out)
 	case errors.Is(err, training.ErrInterrupted):
 		return fmt.Errorf("%w: the same command with --out %s --resume", err, o.Out)
 	case errors.Is(err, training.ErrRunExists):
