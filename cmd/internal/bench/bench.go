@@ -60,9 +60,9 @@ The same command, or 'ninox bench --out DIR', continues a bench that was stopped
 are not repeated.
 
 A method is one of 'ninox accelerate --method', or an optimizer; flags of 'ninox accelerate' may
-follow, each after a colon: nino:horizon-power=1, none:schedule=cosine, muon:lr=0.02. Plain
-training (none) is always part of it. A task is one that 'ninox train' knows, an ONNX file or a
-folder of training artifacts.`,
+follow, each after a colon: nino:horizon-power=1, nino:weights=other.safetensors,
+none:schedule=cosine, muon:lr=0.02. Plain training (none) is always part of it. A task is one that
+'ninox train' knows, an ONNX file or a folder of training artifacts.`,
 		Example: `  ninox bench --suite small --weights nino=nino.safetensors --out bench
   ninox bench --tasks fm-16 --data embedded --methods linefit,nino --weights nino=nino.safetensors --steps 1000 --period 200 --out bench
   ninox bench --tasks fm-16,c10-16 --data c10-16=cifar10-jpeg:FILE --methods linefit,linefit:schedule=cosine --tune each --seeds 5 --out bench

@@ -93,8 +93,9 @@ func TestParseMethod(t *testing.T) {
 	for spec, want := range map[string]bench.Method{
 		"nino":                                 {Name: "nino", Method: "nino"},
 		"nino:schedule=cosine:horizon-power=1": {Name: "nino:schedule=cosine:horizon-power=1", Method: "nino", Flags: []string{"schedule=cosine", "horizon-power=1"}},
-		"muon:lr=0.02":                         {Name: "muon:lr=0.02", Method: "muon", LR: 0.02},
-		"lion:lr=0.02":                         {Name: "lion:lr=0.02", Method: "none", Flags: []string{"optimizer=lion"}, LR: 0.02},
+		"nino:weights=a/b/w.safetensors:moments=reset": {Name: "nino:weights=w:moments=reset", Method: "nino", Weights: "a/b/w.safetensors", Flags: []string{"moments=reset"}},
+		"muon:lr=0.02": {Name: "muon:lr=0.02", Method: "muon", LR: 0.02},
+		"lion:lr=0.02": {Name: "lion:lr=0.02", Method: "none", Flags: []string{"optimizer=lion"}, LR: 0.02},
 	} {
 		got, err := parseMethod(spec)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -102,7 +103,7 @@ func TestParseMethod(t *testing.T) {
 		}
 	}
 	for spec, want := range map[string]string{
-		"magic": `method "magic": expected one of none`, "nino:cosine": `"cosine": expected FLAG=VALUE`, "nino:steps=3": "a flag that the bench does not set itself",
+		"magic": `method "magic": expected one of none`, "nino:weights=": `"weights="`, "nino:cosine": `"cosine": expected FLAG=VALUE`, "nino:steps=3": "a flag that the bench does not set itself",
 		"nino:lr=0": `lr "0"`, "nino:lr=fast": `lr "fast"`,
 	} {
 		if _, err := parseMethod(spec); app.ExitCode(err) != app.ExitUsage || !strings.Contains(err.Error(), want) {

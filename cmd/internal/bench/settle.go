@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,8 +95,8 @@ func (o *options) settleMethods(p *bench.Protocol) error {
 	return errors.Join(errs...)
 }
 
-// parseMethod reads "METHOD[:FLAG=VALUE…]". An optimizer in place of a method
-// means plain training with it.
+// parseMethod reads "METHOD[:FLAG=VALUE…]", where a flag may be weights=FILE. An
+// optimizer in place of a method means plain training with it.
 func parseMethod(spec string) (bench.Method, error) {
 	parts := strings.Split(spec, ":")
 	m := bench.Method{Name: spec, Method: parts[0]}
@@ -107,6 +108,11 @@ func parseMethod(spec string) (bench.Method, error) {
 	}
 	for _, f := range parts[1:] {
 		name, value, ok := strings.Cut(f, "=")
+		if name == "weights" && value != "" { // rows and folders are named after the file
+			m.Weights = value
+			m.Name = strings.Replace(m.Name, value, strings.TrimSuffix(filepath.Base(value), filepath.Ext(value)), 1)
+			continue
+		}
 		if !ok || settled[name] {
 			return m, app.Usagef("method %q: %q: expected FLAG=VALUE, a flag that the bench does not set itself", spec, f)
 		}
@@ -127,10 +133,16 @@ func parseMethod(spec string) (bench.Method, error) {
 // program serve where there are any of the kind.
 func settleWeights(m *bench.Method, weights *choices) (missing bool, err error) {
 	kind, err := method.Lookup(m.Method)
+	if err == nil && kind.Weights == "" && m.Weights != "" {
+		err = app.Usagef("method %s: %s has no weights", m.Name, m.Method)
+	}
 	if err != nil || kind.Weights == "" {
 		return false, err
 	}
-	if m.Weights = weights.of(m.Name, m.Method); m.Weights != "" {
+	if m.Weights == "" {
+		m.Weights = weights.of(m.Name, m.Method)
+	}
+	if m.Weights != "" {
 		m.WeightsHash, err = training.FileHash(m.Weights)
 		return false, err
 	}
