@@ -3,27 +3,28 @@
 
     python3 bench/nino_step.py NINOX WEIGHTS [--shapes fm-16 gpt2:3,24,4,50257 gpt2:3,64,4,50257]
         [--dtype fp32] [--threads 2] [--repeat 3] [--work FOLDER] [--svg FILE]
-    python3 bench/nino_step.py NINOX WEIGHTS --linear [--largest 1000] --svg docs/nino-cost.svg
+    python3 bench/nino_step.py NINOX WEIGHTS --linear [--largest 1500] --svg docs/nino-cost.svg
 
 Models and states come from bench/nino/states (needs go), into FOLDER, where they
 are kept for the next run. Each step runs in a process of its own; the best of
 the repeats counts, and the machine's peak is measured by the same process right
-after the step. --linear takes Llama shapes from 1 to 1,000 million parameters
+after the step. --linear takes Llama shapes from 1 to 1,500 million parameters
 (--largest: where to stop, in millions) with bfloat16 states, and --svg draws
 seconds against parameters. --overhead adds, for each task of ninox, the share
 of a step in 1,000 training steps (--train-steps of which are run). Llama-3.2-1B:
 
     python3 bench/nino_step.py NINOX WEIGHTS --shapes llama-3.2-1b --dtype bf16 --repeat 1
 
-takes 15 GB of disk and, on two idle cores, 12 to 25 minutes.
+takes 18 GB of disk and, on two idle cores, about 30 minutes.
 """
 import argparse, json, math, os, subprocess, sys, tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# layers, width, heads, kv heads, hidden, vocabulary; about 1, 3, 10, 30, 100, 300 and 1,000 million parameters
+# layers, width, heads, kv heads, hidden, vocabulary, by millions of parameters
 LINEAR = {1: "llama:2,64,4,2,172,6000", 3: "llama:3,128,4,2,344,9000", 10: "llama:4,256,8,4,688,14000", 30: "llama:6,448,8,4,1200,20000",
-          100: "llama:8,896,14,2,2400,26000", 300: "llama:12,1280,20,4,3456,64000", 1000: "llama:16,1920,30,6,7680,110000"}
-TASKS = ["fm-16", "c10-16", "fm-32", "c10-32", "c100-32"]
+          100: "llama:8,896,14,2,2400,26000", 300: "llama:12,1280,20,4,3456,64000", 1500: "llama-3.2-1b"}
+IMAGES = ["fm-16", "c10-16", "fm-32", "c10-32", "c100-32"]
+TEXTS = ["prose-3-24", "bytes-3-64"]  # with $NINOX_DATA, for its text and tokenizer
 
 
 def states(shape, dtype, work):
@@ -82,12 +83,12 @@ def draw(points, path):
 def overhead(args):
     """For each task: seconds of a step and of 1,000 training steps."""
     print("| task | step, s | 1,000 training steps, s | share |\n|---|--:|--:|--:|")
-    for task in TASKS:
+    for task in IMAGES + (TEXTS if "NINOX_DATA" in os.environ else []):
         r = step(args, states(task, "fp32", args.work))
         with tempfile.TemporaryDirectory() as out:
             run = os.path.join(out, "run")
-            command = [args.ninox, "--quiet", "--threads", str(args.threads), "accelerate", task, "--method", "none", "--data", task_data(task, out),
-                       "--steps", str(args.train_steps), "--out", run]
+            command = [args.ninox, "--quiet", "--threads", str(args.threads), "accelerate", task, "--method", "none",
+                       "--steps", str(args.train_steps), "--eval-every", str(args.train_steps), "--eval-samples", "32", "--out", run] + task_data(task, out)
             subprocess.check_call(command, stdout=subprocess.DEVNULL)
             with open(os.path.join(run, "summary.json")) as f:
                 ms = json.load(f)["step_milliseconds"]
@@ -95,13 +96,17 @@ def overhead(args):
 
 
 def task_data(task, folder):
-    """Random images of a task's shape as a data set: speed does not depend on what they show."""
+    """Flags for a task's data: text, or random images, since speed does not depend on what they show."""
     import numpy as np
+    root = os.environ.get("NINOX_DATA")
+    if task in TEXTS:
+        flags = ["--data", "text:" + os.path.join(root, "text", "*.txt*")]
+        return flags + ["--tokenizer", os.path.join(root, "gpt2-bpe")] if task.startswith("prose") else flags
     channels, side, classes = {"fm": (1, 28, 10), "c10": (3, 32, 10), "c100": (3, 32, 100)}[task.split("-")[0]]
     rng = np.random.default_rng(0)
     path = os.path.join(folder, "data.npz")
     np.savez(path, input=rng.standard_normal((2048, channels, side, side), dtype=np.float32), labels=rng.integers(0, classes, 2048))
-    return "npz:" + path
+    return ["--data", "npz:" + path]
 
 
 def main():
@@ -115,7 +120,7 @@ def main():
     p.add_argument("--memory", default="")
     p.add_argument("--work", default=os.path.join(tempfile.gettempdir(), "ninox-step"))
     p.add_argument("--linear", action="store_true")
-    p.add_argument("--largest", type=int, default=1000)
+    p.add_argument("--largest", type=int, default=1500)
     p.add_argument("--svg", default="")
     p.add_argument("--overhead", action="store_true")
     p.add_argument("--train-steps", type=int, default=100)
