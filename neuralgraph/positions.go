@@ -11,14 +11,41 @@ import (
 // positionWidth is the number of Laplacian features of a node.
 const positionWidth = 8
 
-// Positions gives every node 8 features, row-major [Nodes, 8]: eigenvectors of
-// the symmetric normalized Laplacian of the undirected, unweighted simple graph
-// without self-loops, for its smallest eigenvalues, ascending, the very first
-// dropped. Columns have unit norm and the sign that makes the sum of the
-// entries positive, or where it vanishes the sum of their cubes. Where an
-// eigenvalue is repeated any orthonormal basis of its space would do; the one
-// returned depends on the graph alone. Graphs of fewer than 9 nodes leave the
-// last columns zero.
+// Positions gives every node 8 features, row-major [Nodes, 8]: those columns of
+// Eigenvectors that are equal for all neurons that no connection tells apart. The
+// others are zero: they would number the neurons of a layer, and what is predicted
+// would depend on their order.
+func (n *NiNo) Positions() []float32 {
+	out := make([]float32, n.Nodes*positionWidth)
+	if n.Nodes == 0 {
+		return out
+	}
+	c := n.cellsOf()
+	class, count := n.classes(c)
+	constant := c.constantPairs(class, count, positionWidth+1)
+	for j, p := range c.spectrum(positionWidth + 1) {
+		// All eigenvalues of the smaller matrix are among those of the graph.
+		if len(constant) == 0 || p.value-constant[0].value > sameEigenvalue {
+			continue
+		}
+		if j > 0 {
+			setColumn(out, j-1, constant[0])
+		}
+		constant = constant[1:]
+	}
+	return out
+}
+
+// sameEigenvalue is how far apart two ways to compute one may be.
+const sameEigenvalue = 1e-9
+
+// Eigenvectors are those of the symmetric normalized Laplacian of the undirected,
+// unweighted simple graph without self-loops, row-major [Nodes, 8], for its
+// smallest eigenvalues, ascending, the very first dropped. Columns have unit norm
+// and the sign that makes the sum of the entries positive, or where it vanishes
+// the sum of their cubes. Where an eigenvalue is repeated any orthonormal basis of
+// its space would do; the one returned depends on the graph alone. Graphs of fewer
+// than 9 nodes leave the last columns zero.
 //
 // The eigenvectors are found without ever writing the matrix down. Nodes that
 // no block tells apart form cells, and cells of equal degree an equitable
@@ -27,23 +54,26 @@ const positionWidth = 8
 // Vectors that sum to zero on every cell see no dense block at all, only the
 // one-to-one links; there the matrix is a small one, of the cells that links
 // chain together, times the identity.
-func (n *NiNo) Positions() []float32 {
+func (n *NiNo) Eigenvectors() []float32 {
 	out := make([]float32, n.Nodes*positionWidth)
 	if n.Nodes == 0 {
 		return out
 	}
-	c := n.cellsOf()
-	pairs := c.spectrum(positionWidth + 1)
-	v := make([]float64, n.Nodes)
+	pairs := n.cellsOf().spectrum(positionWidth + 1)
 	for j := 1; j < len(pairs) && j <= positionWidth; j++ {
-		clear(v)
-		pairs[j].lift(pairs[j].vector, v)
-		s := signOf(v)
-		for u, x := range v {
-			out[u*positionWidth+j-1] = float32(s * x)
-		}
+		setColumn(out, j-1, pairs[j])
 	}
 	return out
+}
+
+// setColumn writes an eigenvector to a column of features.
+func setColumn(features []float32, column int, p eigenpair) {
+	v := make([]float64, len(features)/positionWidth)
+	p.lift(p.vector, v)
+	s := signOf(v)
+	for u, x := range v {
+		features[u*positionWidth+column] = float32(s * x)
+	}
 }
 
 // eigenpair belongs to D^(-1/2) A D^(-1/2), whose largest eigenvalues are 1
@@ -66,7 +96,8 @@ func (c *cellGraph) spectrum(count int) []eigenpair {
 		}
 		return pairs
 	}
-	pairs := c.constantPairs(count)
+	class, classes := c.apart()
+	pairs := c.constantPairs(class, classes, count)
 	for _, ch := range chains {
 		pairs = append(pairs, c.chainPairs(ch, count)...)
 	}
@@ -76,23 +107,31 @@ func (c *cellGraph) spectrum(count int) []eigenpair {
 	return pairs[:min(count, len(pairs))]
 }
 
-// constantPairs are the pairs whose vectors are constant on cells.
-func (c *cellGraph) constantPairs(count int) []eigenpair {
-	root := make([]float64, len(c.cells))
+// constantPairs are the pairs whose vectors are constant on the classes of an
+// equitable partition of the cells.
+func (c *cellGraph) constantPairs(class []int32, classes, count int) []eigenpair {
+	root := make([]float64, classes)
 	for k, nodes := range c.cells {
-		root[k] = math.Sqrt(float64(len(nodes)))
+		root[class[k]] += float64(len(nodes))
 	}
-	m := newSymmetric(len(c.cells))
-	for k := range c.cells {
+	for i, nodes := range root {
+		root[i] = math.Sqrt(nodes)
+	}
+	m := newSymmetric(classes)
+	for k, nodes := range c.cells {
+		own, size := class[k], float64(len(nodes))
+		add := func(q int, neighbours float64) {
+			m.add(int(own), int(class[q]), c.weight(k)*c.weight(q)*size*neighbours/(root[own]*root[class[q]]))
+		}
 		for _, q := range c.dense[k] {
-			neighbours := root[k] * root[q]
+			neighbours := float64(len(c.cells[q]))
 			if int(q) == k {
 				neighbours--
 			}
-			m.add(k, int(q), c.weight(k)*c.weight(int(q))*neighbours)
+			add(int(q), neighbours)
 		}
 		for _, l := range c.linked[k] {
-			m.add(k, l.to, c.weight(k)*c.weight(l.to))
+			add(l.to, 1)
 		}
 	}
 	pairs := m.largest(count)
@@ -100,7 +139,7 @@ func (c *cellGraph) constantPairs(count int) []eigenpair {
 		pairs[i].lift = func(vector, nodes []float64) {
 			for k, members := range c.cells {
 				for _, u := range members {
-					nodes[u] = vector[k] / root[k]
+					nodes[u] = vector[class[k]] / root[class[k]]
 				}
 			}
 		}

@@ -38,7 +38,8 @@ func denseLaplacian(n *NiNo) *mat.SymDense {
 
 // checkPositions compares with the dense eigensolver: every column is a unit
 // eigenvector of the right eigenvalue, and columns are orthogonal to each
-// other and to the first eigenvector.
+// other and to the first eigenvector. Positions are those that are constant on
+// the classes of the graph.
 func checkPositions(t *testing.T, n *NiNo) {
 	t.Helper()
 	lap := denseLaplacian(n)
@@ -47,7 +48,8 @@ func checkPositions(t *testing.T, n *NiNo) {
 		t.Fatal("no eigenvalues")
 	}
 	want := e.Values(nil)
-	pos := n.Positions()
+	pos := n.Eigenvectors()
+	checkConstant(t, n, pos, want)
 	if len(pos) != n.Nodes*positionWidth {
 		t.Fatalf("%d numbers for %d nodes", len(pos), n.Nodes)
 	}
@@ -82,6 +84,63 @@ func checkPositions(t *testing.T, n *NiNo) {
 			}
 		}
 	}
+}
+
+// checkConstant holds the positions against all eigenvectors: they are constant on
+// every class, and a column is zero only where nothing else of its eigenvalue is.
+func checkConstant(t *testing.T, n *NiNo, all []float32, values []float64) {
+	t.Helper()
+	pos, sets := n.Positions(), classesOf(n)
+	for _, nodes := range sets {
+		for _, u := range nodes[1:] {
+			for j := range positionWidth {
+				if a, b := pos[int(u)*positionWidth+j], pos[int(nodes[0])*positionWidth+j]; math.Abs(float64(a-b)) > 1e-6 {
+					t.Errorf("column %d: nodes %d and %d of a class have %v and %v", j, nodes[0], u, b, a)
+				}
+			}
+		}
+	}
+	// The columns of an eigenvalue span its space; what they hold of vectors that
+	// are constant on classes has the dimension of the columns that are not zero.
+	for first := 0; first < positionWidth && first+1 < len(values); {
+		last := first
+		for last+1 < positionWidth && last+2 < len(values) && values[last+2]-values[first+1] < 1e-8 {
+			last++
+		}
+		constant, kept := 0.0, 0.0
+		for j := first; j <= last; j++ {
+			kept += constantPart(sets, pos, j)
+			constant += constantPart(sets, all, j)
+		}
+		whole := last+2 >= len(values) || values[last+2]-values[first+1] > 1e-8 // no more of this eigenvalue than there are columns
+		if whole && math.Abs(constant-kept) > 1e-4 {
+			t.Errorf("columns %d to %d: %.5f dimensions are constant on classes, positions keep %.5f", first, last, constant, kept)
+		}
+		first = last + 1
+	}
+}
+
+// classesOf are the nodes of each class.
+func classesOf(n *NiNo) [][]int32 {
+	c := n.cellsOf()
+	class, count := n.classes(c)
+	sets := make([][]int32, count)
+	for k, nodes := range c.cells {
+		sets[class[k]] = append(sets[class[k]], nodes...)
+	}
+	return sets
+}
+
+// constantPart is the square of what is constant on the sets in a column.
+func constantPart(sets [][]int32, features []float32, column int) (squares float64) {
+	for _, nodes := range sets {
+		sum := 0.0
+		for _, u := range nodes {
+			sum += float64(features[int(u)*positionWidth+column])
+		}
+		squares += sum * sum / float64(len(nodes))
+	}
+	return squares
 }
 
 // randomGraph has layers joined by dense blocks, some twice or backwards, some

@@ -313,7 +313,7 @@ const mostNodes = 1200
 // nodes are the neurons, by their positional features and as the network sees
 // them after the last states of plain training.
 func (s *Subject) nodes(ctx context.Context, engine *ort.Engine, courses []course) ([]plot.Picture, error) {
-	positions := s.Graph.Positions()
+	positions := s.Graph.Eigenvectors()
 	width := len(positions) / max(1, s.Graph.Nodes)
 	places := make([][2]float64, s.Graph.Nodes)
 	for i := range places {
