@@ -12,8 +12,8 @@ import (
 // read from and outputs written to the memory of the values. Several bindings
 // of one session may run at the same time, one binding only once at a time.
 //
-// Values lie in host memory, so on a GPU they are copied at each run. A value
-// must not be bound as input and output at once, nor be closed while it is
+// On a GPU values in host memory are copied at each run, those of
+// Session.DeviceValue are not. A value must not be bound as input and output at once, nor be closed while it is
 // bound.
 type Binding struct {
 	s       *Session

@@ -38,6 +38,10 @@ type Session struct {
 	mu     sync.RWMutex // runs hold it shared, Close alone
 	owner  *binding.DynamicAdvancedSession
 	handle capi.Handle
+
+	device    device
+	allocator capi.Handle // of the device's memory, nil before the first value there
+	resident  []*Value    // values there
 }
 
 // port is an input or output of a session.
@@ -80,7 +84,7 @@ func (e *Engine) NewSession(m *onnxgraph.Model, o SessionOptions) (*Session, err
 		owner.Destroy()
 		return nil, err
 	}
-	s := &Session{name: m.Graph.Name, owner: owner, handle: handle}
+	s := &Session{name: m.Graph.Name, owner: owner, handle: handle, device: e.device}
 	s.inputs, s.outputs, s.order = ports(m.Graph)
 	return s, nil
 }
@@ -427,6 +431,7 @@ func (s *Session) Close() {
 	if s.handle == nil {
 		return
 	}
+	s.free()
 	s.handle = nil
 	s.owner.Destroy()
 	for _, ports := range []map[string]*port{s.inputs, s.outputs} {

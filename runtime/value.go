@@ -29,6 +29,8 @@ type Value struct {
 	floats  []float32
 	int64s  []int64
 
+	device bool // the elements lie in the memory of a session's device
+
 	mu     sync.Mutex
 	handle capi.Handle // made at the first use, nil before and after Close
 	pin    runtime.Pinner
@@ -193,9 +195,9 @@ func (v *Value) Tensor(name string) *onnxgraph.Tensor {
 // String prints type and shape, e.g. "float[2,3]".
 func (v *Value) String() string { return v.Type().String() }
 
-// Close frees what the library keeps for the value; its elements stay. A
-// value that is no longer referenced is closed by the garbage collector. A
-// closed value may be used again.
+// Close frees what the library keeps for the value; its elements stay, but for
+// those in the memory of a device. A value that is no longer referenced is closed
+// by the garbage collector. A closed value may be used again.
 func (v *Value) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -218,6 +220,8 @@ func (v *Value) open() (capi.Handle, error) {
 	}
 	var err error
 	switch {
+	case v.device:
+		return nil, fmt.Errorf("value in the memory of a device: %w", errClosed)
 	case v.kind != onnxgraph.NoType:
 		v.handle, err = v.newList()
 	case v.dtype == onnxgraph.String:

@@ -21,11 +21,14 @@ type ExecutorOptions struct {
 	Workers int
 	Seed    uint64       // of what the model draws in training, as Dropout does
 	Log     *slog.Logger // nil is silent
+
+	resident bool // keep the state in the device's memory, as on a GPU
 }
 
 // Executor trains: it holds parameters and optimizer state in buffers of ONNX
 // Runtime and runs one step per call. Every state tensor has two buffers; a
-// step reads one and writes the other, so nothing is copied between steps.
+// step reads one and writes the other, so nothing is copied between steps. On a
+// GPU they lie in its memory, and are copied when somebody asks for them.
 //
 // An Executor is not safe for concurrent use.
 type Executor struct {
@@ -68,6 +71,12 @@ func NewExecutor(engine *ort.Engine, a *Artifacts, o ExecutorOptions) (*Executor
 	if o.Threads == 0 {
 		o.Threads = engine.Threads()
 	}
+	if engine.GPU() {
+		o.resident = true
+		if o.Workers == 0 {
+			o.Workers = 1 // a GPU gains nothing from parts of a batch
+		}
+	}
 	e := &Executor{
 		art: a, engine: engine, opts: o, log: o.Log, workers: map[int]*workerRunner{},
 		models: stepModels{art: a, slots: layoutOf(a.Params)},
@@ -75,7 +84,12 @@ func NewExecutor(engine *ort.Engine, a *Artifacts, o ExecutorOptions) (*Executor
 	}
 	var err error
 	if e.state, err = newState(&e.owned, a, e.models.slots); err == nil {
-		err = e.restore(a.Checkpoint)
+		if o.resident {
+			e.state.device, err = newResident(e)
+		}
+		if err == nil {
+			err = e.restore(a.Checkpoint)
+		}
 	}
 	if err != nil {
 		e.Close()
@@ -110,7 +124,7 @@ func (e *Executor) restore(c *Checkpoint) error {
 			}
 		}
 	}
-	return nil
+	return e.state.written()
 }
 
 // Step runs forward, backward and update on one batch (a value for each of
@@ -180,7 +194,9 @@ func (e *Executor) StepAccumulated(ctx context.Context, batches []map[string]*or
 		if err != nil {
 			return losses, err
 		}
-		e.state.chainBuffers(i == 0)
+		if err := e.state.chainBuffers(ctx, i == 0); err != nil {
+			return losses, err
+		}
 		e.batch = i
 		loss, err := w.gradients(ctx, b)
 		if err == nil {

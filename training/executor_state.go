@@ -1,6 +1,7 @@
 package training
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -19,9 +20,12 @@ type state struct {
 	names []string         // of bufs, in order
 	place map[string]place // where a parameter, moment or buffer lies
 	chain map[string]*side // of the buffers: what the next of several batches reads
+
+	device *resident // nil where sessions read and write the arrays in host memory
 }
 
-// pair is one array with its two sides.
+// pair is one array with its two sides: in host memory, and what sessions are
+// bound to.
 type pair struct {
 	data  [2][]float32
 	value [2]*ort.Value
@@ -104,14 +108,20 @@ func newSide(owned *closers, dims []int64) (*side, error) {
 
 // chainBuffers makes the next batch of an accumulated step read the buffers as
 // they are before the step (first), or as the batch before it wrote them.
-func (s *state) chainBuffers(first bool) {
+func (s *state) chainBuffers(ctx context.Context, first bool) error {
 	from := s.cur
 	if !first {
 		from = 1 - s.cur
 	}
+	if s.device != nil && len(s.chain) > 0 {
+		if err := s.device.fetch(ctx, from); err != nil {
+			return err
+		}
+	}
 	for name, c := range s.chain {
 		copy(c.data, s.bufs[name].data[from])
 	}
+	return nil
 }
 
 // bindChain binds the buffers of a batch whose gradients are accumulated.
@@ -128,7 +138,32 @@ func (s *state) bindChain(b *ort.Binding, from int) error {
 }
 
 // flip makes the side that was just written the current one.
-func (s *state) flip() { s.cur = 1 - s.cur }
+func (s *state) flip() {
+	s.cur = 1 - s.cur
+	if s.device != nil {
+		s.device.stale = true
+	}
+}
+
+// read brings the host's arrays of the current side up to date.
+func (s *state) read() error {
+	if s.device == nil || !s.device.stale {
+		return nil
+	}
+	if err := s.device.fetch(context.Background(), s.cur); err != nil {
+		return err
+	}
+	s.device.stale = false
+	return nil
+}
+
+// written tells that the host's arrays of the current side have changed.
+func (s *state) written() error {
+	if s.device == nil {
+		return nil
+	}
+	return s.device.send(s.cur)
+}
 
 // parameters are the current values of slots and buffers, by input name.
 func (s *state) parameters() map[string]*ort.Value {
@@ -172,7 +207,7 @@ func (s *state) slotNames(moments bool) []string {
 	return out
 }
 
-// view is the current data of a parameter, moment or buffer.
+// view is the data of a parameter, moment or buffer as of the last read.
 func (s *state) view(name string) []float32 {
 	p := s.place[name]
 	return s.bufs[p.pair].data[s.cur][p.at : p.at+p.len]
@@ -204,12 +239,15 @@ func (s *state) set(name string, t *onnxgraph.Tensor) error {
 }
 
 // get copies arrays out.
-func (s *state) get(names []string) *weights.Set {
+func (s *state) get(names []string) (*weights.Set, error) {
+	if err := s.read(); err != nil {
+		return nil, err
+	}
 	out := &weights.Set{}
 	for _, name := range names {
 		out.AddFloats(name, s.place[name].dims, slices.Clone(s.view(name)))
 	}
-	return out
+	return out, nil
 }
 
 // put copies arrays in, all or nothing.
@@ -225,10 +263,13 @@ func (s *state) put(names []string, from *weights.Set) error {
 		}
 		views[i] = v
 	}
+	if err := s.read(); err != nil {
+		return err
+	}
 	for i, name := range names {
 		copy(s.view(name), views[i])
 	}
-	return nil
+	return s.written()
 }
 
 func (e *Executor) paramNames() []string {
@@ -250,28 +291,31 @@ func (e *Executor) momentNames() []string {
 }
 
 // State is a copy of the trainable parameters.
-func (e *Executor) State() (*weights.Set, error) { return e.state.get(e.paramNames()), nil }
+func (e *Executor) State() (*weights.Set, error) { return e.state.get(e.paramNames()) }
 
 // SetState replaces the trainable parameters; moments and step stay. Arrays
 // of other names are ignored; a missing or misshapen one leaves all as it was.
 func (e *Executor) SetState(s *weights.Set) error { return e.state.put(e.paramNames(), s) }
 
 // Moments is a copy of the optimizer state: "<p>.momentum0", "<p>.momentum1".
-func (e *Executor) Moments() (*weights.Set, error) { return e.state.get(e.momentNames()), nil }
+func (e *Executor) Moments() (*weights.Set, error) { return e.state.get(e.momentNames()) }
 
 // SetMoments replaces the optimizer state.
 func (e *Executor) SetMoments(s *weights.Set) error { return e.state.put(e.momentNames(), s) }
 
 // Buffers is a copy of the running statistics that training updates; empty
 // for models without batch normalization.
-func (e *Executor) Buffers() (*weights.Set, error) { return e.state.get(e.art.Buffers), nil }
+func (e *Executor) Buffers() (*weights.Set, error) { return e.state.get(e.art.Buffers) }
 
 // SetBuffers replaces the running statistics.
 func (e *Executor) SetBuffers(s *weights.Set) error { return e.state.put(e.art.Buffers, s) }
 
 // Checkpoint is the present state in the form that artifacts keep; lr is the
 // learning rate to note in it.
-func (e *Executor) Checkpoint(lr float64) *Checkpoint {
+func (e *Executor) Checkpoint(lr float64) (*Checkpoint, error) {
+	if err := e.state.read(); err != nil {
+		return nil, err
+	}
 	old := e.art.Checkpoint
 	c := &Checkpoint{Version: old.Version, Properties: slices.Clone(old.Properties)}
 	tensor := func(as, name string) *onnxgraph.Tensor {
@@ -295,5 +339,5 @@ func (e *Executor) Checkpoint(lr float64) *Checkpoint {
 	c.Groups = []OptimizerGroup{group}
 	c.SetProperty(PropLearningRate, float32(lr))
 	c.SetProperty(PropStep, e.step)
-	return c
+	return c, nil
 }

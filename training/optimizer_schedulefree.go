@@ -62,6 +62,9 @@ func (e *Executor) Result() (*weights.Set, error) {
 	if e.art.Config.Kind != ScheduleFree {
 		return nil, nil
 	}
+	if err := e.state.read(); err != nil {
+		return nil, err
+	}
 	out := &weights.Set{}
 	share := 1 - 1/e.art.Config.Beta1
 	for _, p := range e.art.Params {

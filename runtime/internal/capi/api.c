@@ -18,17 +18,21 @@ enum {
   GET_DIMENSIONS = 62,
   GET_TENSOR_TYPE_AND_SHAPE = 65,
   GET_VALUE_TYPE = 67,
+  CREATE_MEMORY_INFO = 68,
   CREATE_CPU_MEMORY_INFO = 69,
   GET_DEFAULT_ALLOCATOR = 78,
   GET_VALUE = 80,
   GET_VALUE_COUNT = 81,
   CREATE_VALUE = 82,
   RELEASE_STATUS = 93,
+  RELEASE_MEMORY_INFO = 94,
   RELEASE_VALUE = 96,
   RELEASE_RUN_OPTIONS = 97,
   RELEASE_TENSOR_TYPE_AND_SHAPE = 99,
   GET_AVAILABLE_PROVIDERS = 125,
   RELEASE_AVAILABLE_PROVIDERS = 126,
+  CREATE_ALLOCATOR = 131,
+  RELEASE_ALLOCATOR = 132,
   RUN_WITH_BINDING = 133,
   CREATE_BINDING = 134,
   RELEASE_BINDING = 135,
@@ -68,6 +72,23 @@ void *value_over(void *memory, void *data, size_t bytes, const int64_t *dims, si
   if (data == NULL) data = &none;
   return CALL(CREATE_TENSOR_WITH_DATA_AS_VALUE, (void *, void *, size_t, const int64_t *, size_t, int, void **),
               memory, data, bytes, dims, rank, type, out);
+}
+
+void *allocator_new(void *session, const char *device, int id, void **out) {
+  const int arena_allocator = 1, default_memory = 0;
+  void *memory;
+  void *status = CALL(CREATE_MEMORY_INFO, (const char *, int, int, int, void **), device, arena_allocator, id,
+                      default_memory, &memory);
+  if (status != NULL) return status;
+  status = CALL(CREATE_ALLOCATOR, (void *, void *, void **), session, memory, out);
+  FREE(RELEASE_MEMORY_INFO, memory);
+  return status;
+}
+
+void allocator_free(void *allocator) { FREE(RELEASE_ALLOCATOR, allocator); }
+
+void *value_in(void *allocator, const int64_t *dims, size_t rank, int type, void **out) {
+  return CALL(CREATE_TENSOR_AS_VALUE, (void *, const int64_t *, size_t, int, void **), allocator, dims, rank, type, out);
 }
 
 void *value_strings(const char *const *texts, size_t n, const int64_t *dims, size_t rank, void **out) {

@@ -23,6 +23,9 @@ const char *status_text(void *status);
 void status_free(void *status);
 
 void *memory_cpu(void **out);
+void *allocator_new(void *session, const char *device, int id, void **out);
+void allocator_free(void *allocator);
+void *value_in(void *allocator, const int64_t *dims, size_t rank, int type, void **out);
 void *value_over(void *memory, void *data, size_t bytes, const int64_t *dims, size_t rank, int type, void **out);
 void *value_strings(const char *const *texts, size_t n, const int64_t *dims, size_t rank, void **out);
 void *value_present(void *value, int *out);

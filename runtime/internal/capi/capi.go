@@ -98,6 +98,27 @@ func NewTensor(dtype int, dims []int64, data []byte) (Handle, error) {
 	return Handle(out), err
 }
 
+// NewAllocator makes an allocator of the memory in which a session computes on a
+// device ("Cpu", "Cuda"), to be freed with FreeAllocator before the session and
+// after what it allocated.
+func NewAllocator(session Handle, device string, id int) (Handle, error) {
+	name := C.CString(device)
+	defer C.free(unsafe.Pointer(name))
+	var out unsafe.Pointer
+	err := check(C.allocator_new(unsafe.Pointer(session), name, C.int(id), &out))
+	return Handle(out), err
+}
+
+// FreeAllocator frees an allocator.
+func FreeAllocator(a Handle) { C.allocator_free(unsafe.Pointer(a)) }
+
+// NewTensorIn makes a tensor of unset elements in an allocator's memory.
+func NewTensorIn(a Handle, dtype int, dims []int64) (Handle, error) {
+	var out unsafe.Pointer
+	err := check(C.value_in(unsafe.Pointer(a), dimsPointer(dims), C.size_t(len(dims)), C.int(dtype), &out))
+	return Handle(out), err
+}
+
 // NewStrings makes a tensor of strings, which are copied and must not contain
 // a zero byte.
 func NewStrings(dims []int64, texts [][]byte) (Handle, error) {
