@@ -1,6 +1,7 @@
 package nino
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -155,16 +156,33 @@ func TestAblationErrors(t *testing.T) {
 	}
 }
 
-// The program has a network and its card.
+// The program has networks for all methods that need one, and a card of each.
 func TestEmbedded(t *testing.T) {
-	w, err := Embedded()
-	if err != nil || w == nil {
-		t.Fatalf("%v, %v", w, err)
+	for _, name := range EmbeddedNames() {
+		w, origin, err := ImportOrEmbedded(name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		graph, layered := !strings.HasPrefix(name, "wnn"), name != "wnn"
+		if (w.Variant == VariantGNN) != graph || (w.Scaling == ScaleLayerwise) != layered || w.Naive() != (name == "nino-naive") {
+			t.Errorf("%s is a %s, scaling %s, naive %v", origin, w.Variant, w.Scaling, w.Naive())
+		}
+		if !strings.Contains(EmbeddedCard(), "`"+name+"`") {
+			t.Errorf("the card does not speak of %s", name)
+		}
 	}
-	if w.Variant != VariantGNN {
-		t.Errorf("the program's network is a %s", w.Variant)
+	if w, _, err := ImportOrEmbedded("", DefaultEmbedded); err != nil || w.Width != 32 {
+		t.Errorf("by default %+v, %v", w, err)
 	}
-	if !strings.HasPrefix(EmbeddedCard(), "# ") {
-		t.Errorf("card %q", EmbeddedCard())
+	if _, err := Embedded("other"); err == nil || !strings.Contains(err.Error(), "expected one of nino, nino-128") {
+		t.Errorf("error %v", err)
+	}
+	mine := filepath.Join(t.TempDir(), "wnn")
+	t.Chdir(filepath.Dir(mine))
+	if err := os.WriteFile(mine, []byte("not weights"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, origin, err := ImportOrEmbedded("wnn", ""); err == nil || origin != "wnn" {
+		t.Errorf("a file with the name of a network: %q, %v", origin, err)
 	}
 }

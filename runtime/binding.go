@@ -13,8 +13,8 @@ import (
 // of one session may run at the same time, one binding only once at a time.
 //
 // On a GPU values in host memory are copied at each run, those of
-// Session.DeviceValue are not. A value must not be bound as input and output at once, nor be closed while it is
-// bound.
+// Session.DeviceValue are not. A value must not be bound as input and output at
+// once, nor be closed while it is bound.
 type Binding struct {
 	s       *Session
 	handle  capi.Handle

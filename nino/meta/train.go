@@ -217,7 +217,8 @@ func (t *trainer) start() (*nino.Weights, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.Config != t.config || w.Naive() != o.Naive {
+	// The naive graph is the poorer one: what has seen the other knows all of it.
+	if w.Config != t.config || w.Naive() && !o.Naive {
 		return nil, fmt.Errorf("the initial weights are of a network %+v (naive graphs: %t), expected %+v (%t)", w.Config, w.Naive(), t.config, o.Naive)
 	}
 	return nino.NewWeights(w.Tensors, args)

@@ -90,7 +90,6 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		{[]string{"--method", "ema", "--average-decay", "1", "--horizon", "3", "--ahead", "0.5"}, []string{"--average-decay 1", "--horizon: not for --method ema", "--ahead: not for --method ema"}},
 		{[]string{"--method", "lookahead", "--average-every", "0", "--ahead", "1.5"}, []string{"--average-every 0", "--ahead 1.5"}},
 		{[]string{"--method", "lawa", "--average-states", "0"}, []string{"--average-states 0"}},
-		{[]string{"--method", "wnn"}, []string{"--method wnn needs --weights: 'ninox nino import' makes them"}},
 		{[]string{"--method", "linefit", "--weights", "w"}, []string{"--weights: not for --method linefit"}},
 		{[]string{"--period", "5"}, []string{"--period 5: the safeguard needs at least 10 steps"}},
 		{[]string{"--steps", "900"}, []string{"the first nowcast is due at step 1000"}},

@@ -33,7 +33,7 @@ func (r *runner) draw(ctx context.Context, s analysis.Subject) ([]plot.Picture, 
 		return nil, err
 	}
 	if r.plan.Method.Weights != "" {
-		w, _, err := nino.ImportOrEmbedded(r.weights)
+		w, _, err := nino.ImportOrEmbedded(r.weights, r.plan.Method.Name)
 		if err != nil {
 			return nil, err
 		}

@@ -63,7 +63,7 @@ A method is one of 'ninox accelerate --method', or an optimizer; flags of 'ninox
 follow, each after a colon: nino:horizon-power=1, nino:weights=other.safetensors,
 none:schedule=cosine, muon:lr=0.02. Plain training (none) is always part of it. A task is one that
 'ninox train' knows, an ONNX file or a folder of training artifacts.`,
-		Example: `  ninox bench --suite small --weights nino=nino.safetensors --out bench
+		Example: `  ninox bench --suite small --out bench
   ninox bench --tasks fm-16 --data embedded --methods linefit,nino --weights nino=nino.safetensors --steps 1000 --period 200 --out bench
   ninox bench --tasks fm-16,c10-16 --data c10-16=cifar10-jpeg:FILE --methods linefit,linefit:schedule=cosine --tune each --seeds 5 --out bench
   ninox bench --out bench`,
@@ -78,11 +78,11 @@ none:schedule=cosine, muon:lr=0.02. Plain training (none) is always part of it. 
 	f := cmd.Flags()
 	f.StringVar(&o.Suite, "suite", "", "small (minutes on two cores) or full (the paper's tasks): tasks, methods and steps, as far as other flags do not say otherwise")
 	f.StringSliceVar(&o.Tasks, "tasks", nil, "tasks, ONNX files or folders of artifacts")
-	f.StringSliceVar(&o.Methods, "methods", nil, "methods, with flags after colons; or all: those whose weights are there")
+	f.StringSliceVar(&o.Methods, "methods", nil, "methods, with flags after colons; or all")
 	f.StringArrayVar(&o.Data, "data", nil, "TASK=SPEC, or SPEC for all tasks; may be repeated (default: each task's own data)")
 	f.StringArrayVar(&o.EvalData, "eval-data", nil, "TASK=SPEC, or SPEC: data to test on, where --data brings no test part")
 	f.StringArrayVar(&o.Tokenizer, "tokenizer", nil, "TASK=FILE, or FILE: tokenizer of --data text")
-	f.StringArrayVar(&o.Weights, "weights", nil, "METHOD=FILE, or FILE for all methods that need weights; may be repeated")
+	f.StringArrayVar(&o.Weights, "weights", nil, "METHOD=FILE, or FILE for all networks, in place of the program's; may be repeated")
 	f.StringArrayVar(&o.With, "with", nil, "FLAG=VALUE of 'ninox accelerate' for every run; may be repeated")
 	f.IntVar(&o.Seeds, "seeds", bench.MinSeeds, "seeds of each method, counted from --seed")
 	f.IntVar(&o.Steps, "steps", 0, "steps of every run (default: those of the suite or task)")

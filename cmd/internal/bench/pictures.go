@@ -60,18 +60,16 @@ func (b *benchRun) networks() ([]*nino.Weights, error) {
 	var out []*nino.Weights
 	var seen []string
 	for _, m := range b.protocol.Methods {
-		if kind, err := method.Lookup(m.Method); err != nil || kind.Weights == "" || slices.Contains(seen, m.Weights) {
+		if kind, err := method.Lookup(m.Method); err != nil || kind.Weights == "" {
 			continue
 		}
-		seen = append(seen, m.Weights)
-		w, err := nino.Embedded()
-		if m.Weights != "" {
-			w, err = nino.Import(m.Weights)
-		}
+		w, origin, err := nino.ImportOrEmbedded(m.Weights, m.Method)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, w)
+		if !slices.Contains(seen, origin) {
+			seen, out = append(seen, origin), append(out, w)
+		}
 	}
 	return out, nil
 }

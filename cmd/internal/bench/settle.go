@@ -16,6 +16,7 @@ import (
 	"ninox/cmd/internal/job"
 	"ninox/cmd/internal/method"
 	"ninox/cmd/internal/version"
+	"ninox/nino"
 	"ninox/training"
 	"ninox/training/bench"
 	"ninox/training/data"
@@ -54,18 +55,17 @@ func (o *options) settle(ctx context.Context, a *app.App) (*bench.Protocol, erro
 	return p, nil
 }
 
-// allMethods stands for all methods whose weights are there.
+// allMethods stands for all methods.
 const allMethods = "all"
 
 // settleMethods fills in the methods, the base first.
 func (o *options) settleMethods(p *bench.Protocol) error {
 	specs, weights := o.Methods, newChoices(o.Weights)
-	optional := len(specs) == 0
-	if optional {
+	if len(specs) == 0 {
 		specs = suites()[o.Suite].methods
 	}
 	if slices.Equal(specs, []string{allMethods}) {
-		specs, optional = method.Names(), true
+		specs = method.Names()
 	}
 	var errs []error
 	if !slices.Contains(specs, bench.BaseMethod) {
@@ -74,13 +74,7 @@ func (o *options) settleMethods(p *bench.Protocol) error {
 	for _, spec := range specs {
 		m, err := parseMethod(spec)
 		if err == nil {
-			missing := false
-			if missing, err = settleWeights(&m, weights); missing && optional {
-				p.LeftOut = append(p.LeftOut, fmt.Sprintf("%s: no weights; --weights %s=FILE", m.Name, m.Method))
-				continue
-			} else if missing {
-				err = app.Usagef("method %s: expected --weights %s=FILE", m.Name, m.Method)
-			}
+			err = settleWeights(&m, weights)
 		}
 		errs = append(errs, err)
 		if m.Name == bench.BaseMethod {
@@ -130,23 +124,23 @@ func parseMethod(spec string) (bench.Method, error) {
 }
 
 // settleWeights finds the weights of a method that needs some. Those of the
-// program serve where there are any of the kind.
-func settleWeights(m *bench.Method, weights *choices) (missing bool, err error) {
+// program serve where there are no others.
+func settleWeights(m *bench.Method, weights *choices) error {
 	kind, err := method.Lookup(m.Method)
 	if err == nil && kind.Weights == "" && m.Weights != "" {
 		err = app.Usagef("method %s: %s has no weights", m.Name, m.Method)
 	}
 	if err != nil || kind.Weights == "" {
-		return false, err
+		return err
 	}
 	if m.Weights == "" {
 		m.Weights = weights.of(m.Name, m.Method)
 	}
-	if m.Weights != "" {
+	_, origin, err := nino.ImportOrEmbedded(m.Weights, m.Method)
+	if err == nil && origin == m.Weights {
 		m.WeightsHash, err = training.FileHash(m.Weights)
-		return false, err
 	}
-	return kind.NeedsFile(), nil
+	return err
 }
 
 // settleTasks reads the data and the models of the tasks.

@@ -10,7 +10,7 @@ import (
 // suite is a named choice of tasks, methods and sizes.
 type suite struct {
 	tasks   []suiteTask
-	methods []string // those that need weights are left out without
+	methods []string
 }
 
 type suiteTask struct {

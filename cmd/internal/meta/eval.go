@@ -86,7 +86,7 @@ func runEval(ctx context.Context, a *app.App, o evalOptions) error {
 	}
 	networks := map[string]*nino.Weights{}
 	for _, path := range o.Weights {
-		if networks[path], err = nino.Import(path); err != nil {
+		if networks[path], _, err = nino.ImportOrEmbedded(path, ""); err != nil {
 			return err
 		}
 	}

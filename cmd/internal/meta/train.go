@@ -122,7 +122,7 @@ func runTrain(ctx context.Context, a *app.App, o trainOptions) error {
 	n := networks[o.Method]
 	o.Variant, o.Scaling, o.Naive = n.variant, n.scaling, n.naive
 	if o.From != "" {
-		if o.Init, err = nino.Import(o.From); err != nil {
+		if o.Init, _, err = nino.ImportOrEmbedded(o.From, ""); err != nil {
 			return err
 		}
 	}

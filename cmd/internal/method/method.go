@@ -101,10 +101,6 @@ func Default() Method {
 	return m
 }
 
-// NeedsFile says whether the method needs --weights: a network, but not of the
-// kind that is part of the program.
-func (m Method) NeedsFile() bool { return m.Weights != "" && m.Weights != nino.VariantGNN }
-
 // Table describes the methods for a help text, a line each.
 func Table() string {
 	var b strings.Builder

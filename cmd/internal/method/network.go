@@ -56,20 +56,20 @@ func network(p *Plan, s *setup) error {
 
 // weights reads the weights, and records which they are.
 func (p *Plan) weights(s *setup) (w *nino.Weights, origin string, err error) {
-	if s.Weights == "" {
-		w, err = nino.Embedded()
-		p.Run.Record["weights"] = "of the program"
-		return w, "the weights of the program", err
+	w, origin, err = nino.ImportOrEmbedded(s.Weights, p.Method.Name)
+	if err != nil {
+		return nil, origin, err
 	}
-	if w, err = nino.Import(s.Weights); err != nil {
-		return nil, s.Weights, err
+	if origin != s.Weights {
+		p.Run.Record["weights"] = origin
+		return w, origin, nil
 	}
 	hash, err := training.FileHash(s.Weights)
 	if err != nil {
 		return nil, s.Weights, err
 	}
 	p.Run.Record["weights"] = map[string]string{"path": s.Weights, "sha256": hash}
-	return w, s.Weights, nil
+	return w, origin, nil
 }
 
 // suits says whether the weights are for the method. Those of WNN scale every

@@ -116,9 +116,6 @@ func (o *Options) Check(c *cobra.Command, m Method, steps int, f *app.Faults) {
 			f.Addf("--%s: not for --method %s", flag, m.Name)
 		}
 	}
-	if m.NeedsFile() && o.Weights == "" {
-		f.Addf("--method %s needs --weights: 'ninox nino import' makes them from the reference's files, 'ninox meta train' anew; --method linefit needs none", m.Name)
-	}
 	f.OneOf("safeguard", o.Safeguard, switches)
 	f.OneOf("positions", o.Positions, switches)
 	f.OneOf("word-positions", o.WordPositions, switches)

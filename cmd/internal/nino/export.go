@@ -129,7 +129,7 @@ func runExport(_ context.Context, a *app.App, o exportOptions) error {
 	if err := checkOutput(o.Out, o.Overwrite); err != nil {
 		return err
 	}
-	w, _, err := nino.ImportOrEmbedded(o.Weights)
+	w, _, err := nino.ImportOrEmbedded(o.Weights, nino.DefaultEmbedded)
 	if err != nil {
 		return err
 	}

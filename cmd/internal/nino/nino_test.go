@@ -113,8 +113,6 @@ func TestUsage(t *testing.T) {
 	add("reference", err, `--opset is for ONNX models`, `-o w.onnx: the form "reference"`)
 	_, err = parse(t, newStep, "--method", "guess", "--compat", "me", "--states", "a", "b")
 	add("step", err, "--model", "--states: 2 files, expected 5", "--k 0", "-o OUT", `--method "guess"`, `--compat "me"`)
-	_, err = parse(t, newStep, "--method", "wnn+", "--model", "m", "--k", "1", "-o", "o", "--states", "0", "1", "2", "3", "4")
-	add("wnn+", err, "--method wnn+ needs --weights", "nino import")
 	_, err = parse(t, newStep, "stray")
 	add("stray", err, `unexpected argument "stray"`)
 	for name, c := range cases {

@@ -81,7 +81,7 @@ before it starts; --memory bounds that.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Model, "model", "", "the model as ONNX (required)")
 	f.StringArrayVar(&o.States, "states", nil, "five states, oldest first (required)")
-	f.StringVar(&o.Weights, "weights", "", "network weights (default: those of the program; required for wnn+)")
+	f.StringVar(&o.Weights, "weights", "", "network weights, a file or a name of the program's (default: the program's for the method)")
 	f.IntVar(&o.K, "k", 0, "horizon, in intervals between the states (required)")
 	f.StringVar(&o.Compat, "compat", "", "reference: place the key bias as the reference does, to compare numbers with it")
 	f.StringVarP(&o.Out, "out", "o", "", "file to write (required)")
@@ -115,9 +115,6 @@ func (o *stepOptions) check(c *cobra.Command) error {
 	f.OneOf("compat", o.Compat, compats)
 	if _, err := o.memory(); err != nil {
 		f.Addf("--memory %q: expected a size such as 500MB or 2GB", o.Memory)
-	}
-	if o.Method == methodWNN && o.Weights == "" {
-		f.Addf("--method %s needs --weights: 'ninox nino import wnn.pt -o W' makes them from the reference's file", o.Method)
 	}
 	return f.Err(c)
 }

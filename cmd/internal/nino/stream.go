@@ -131,7 +131,7 @@ func (o *stepOptions) stream(ctx context.Context, a *app.App, g *neuralgraph.Gra
 
 // nowcaster prepares the network for the arrays that match.
 func (o *stepOptions) nowcaster(ctx context.Context, a *app.App, g *neuralgraph.Graph, matching *nino.Matching) (*nino.Nowcaster, *ort.Engine, error) {
-	w, origin, err := nino.ImportOrEmbedded(o.Weights)
+	w, origin, err := nino.ImportOrEmbedded(o.Weights, o.Method)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,6 +2,7 @@ package nino
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -58,20 +59,23 @@ func runImport(_ context.Context, a *app.App, o importOptions) error {
 
 func newInfo(a *app.App, run func(context.Context, *app.App, string) error) *cobra.Command {
 	return &cobra.Command{
-		Use:     "info W",
-		Short:   "Describe network weights",
-		Example: `  ninox nino info nino.safetensors`,
-		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return run(c.Context(), a, args[0]) },
+		Use:   "info W",
+		Short: "Describe network weights",
+		Long: "Describes a file of weights, or those of the program: " + strings.Join(nino.EmbeddedNames(), ", ") + `.
+A name of the program's serves wherever a command takes --weights.`,
+		Example: `  ninox nino info nino.safetensors
+  ninox nino info nino-128`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return run(c.Context(), a, args[0]) },
 	}
 }
 
 func runInfo(_ context.Context, a *app.App, path string) error {
-	w, err := nino.Import(path)
+	w, origin, err := nino.ImportOrEmbedded(path, nino.DefaultEmbedded)
 	if err != nil {
 		return err
 	}
-	return show(a, describe(path, w))
+	return show(a, describe(origin, w))
 }
 
 func show(a *app.App, d Description) error {
