@@ -26,6 +26,7 @@ type MemoryReport struct {
 	Data       int64   `json:"data"`       // one batch
 	Kept       int64   `json:"kept"`       // results of forward that backward reads
 	Phases     []Phase `json:"phases"`     // in order
+	Evaluation int64   `json:"evaluation"` // a test of one batch, beside all this
 	// Unknown lists results whose size depends on more than the batch; they are
 	// not counted.
 	Unknown []string `json:"unknown,omitempty"`
@@ -50,6 +51,14 @@ func (r *MemoryReport) Total() int64 {
 	}
 	return r.State() + r.Frozen + r.Data + peak
 }
+
+// programMemory is what the program takes with ONNX Runtime and its sessions
+// before it trains anything, pages of their files included, as measured on Linux.
+const programMemory = 75e6
+
+// Run is the resident memory of a whole run with tests on batches of the same size,
+// beside its data: sessions do not give back what they took for their results.
+func (r *MemoryReport) Run() int64 { return r.Total() + r.Evaluation + programMemory }
 
 // Explain computes, without running anything, what a step on a batch of a
 // number of samples needs. Results count from the node that makes them to the
@@ -80,8 +89,38 @@ func Explain(a *Artifacts, batch int64) (*MemoryReport, error) {
 			r.Data += n
 		}
 	}
-	r.trace(m.Graph, facts, a)
-	return r, nil
+	state := map[string]bool{} // written into buffers that exist already
+	for _, v := range m.Graph.Outputs {
+		state[v.Name] = true
+	}
+	r.Phases = make([]Phase, 3)
+	for i, name := range []string{Forward, Backward, Update} {
+		r.Phases[i].Name = name
+	}
+	r.trace(m.Graph, facts, phasesOf(m.Graph, a.LossName), r.Phases, state)
+	return r, r.evaluation(a)
+}
+
+// evaluation adds up what a test of a batch takes: the constants and results of
+// the eval model, and its outputs once more, as copies.
+func (r *MemoryReport) evaluation(a *Artifacts) error {
+	m := stepModels{art: a, slots: layoutOf(a.Params)}.eval()
+	setBatch(m.Graph, a.Inputs, r.Batch)
+	facts, err := infer.Run(m, ops.Registry(), infer.Options{})
+	if err != nil {
+		return fmt.Errorf("explain: eval model: %w", err)
+	}
+	tested := make([]Phase, 1)
+	r.trace(m.Graph, facts, make([]int, len(m.Graph.Nodes)), tested, nil)
+	r.Evaluation = tested[0].Peak
+	for _, t := range m.Graph.Initializers {
+		r.Evaluation += int64(len(t.Data))
+	}
+	for _, v := range m.Graph.Outputs {
+		n, _ := bytesOf(facts.Fact(v.Name).Type)
+		r.Evaluation += n
+	}
+	return nil
 }
 
 // setBatch replaces the symbol of the batch inputs' first axis by a number.
@@ -121,24 +160,20 @@ func bytesOf(t onnxgraph.Type) (int64, bool) {
 	return n * int64(max(t.DType.Bits(), 8)) / 8, true
 }
 
-// trace follows the results through the nodes in order.
-func (r *MemoryReport) trace(g *onnxgraph.Graph, facts *infer.Result, a *Artifacts) {
-	phase := phasesOf(g, a.LossName)
+// trace follows the results through the nodes in order, each of which belongs to
+// one of the phases. State is not counted; other outputs stay to the end.
+func (r *MemoryReport) trace(g *onnxgraph.Graph, facts *infer.Result, phase []int, phases []Phase, state map[string]bool) {
 	last := map[string]int{}
 	for i, n := range g.Nodes {
 		for _, in := range n.Reads() {
 			last[in] = i
 		}
 	}
-	state := map[string]bool{} // written into buffers that exist already
 	for _, v := range g.Outputs {
-		state[v.Name] = true
+		last[v.Name] = len(g.Nodes) - 1
 	}
 	size, free := map[string]int64{}, make([][]string, len(g.Nodes))
 	alive := int64(0)
-	for _, name := range []string{Forward, Backward, Update} {
-		r.Phases = append(r.Phases, Phase{Name: name})
-	}
 	for i, n := range g.Nodes {
 		for _, out := range n.Outputs {
 			until, read := last[out]
@@ -157,7 +192,7 @@ func (r *MemoryReport) trace(g *onnxgraph.Graph, facts *infer.Result, a *Artifac
 				r.Kept += bytes
 			}
 		}
-		p := &r.Phases[phase[i]]
+		p := &phases[phase[i]]
 		p.Nodes++
 		p.Peak = max(p.Peak, alive)
 		for _, v := range free[i] {

@@ -107,7 +107,8 @@ func explain(ctx context.Context, a *app.App, o options) error {
 	for _, p := range r.Phases {
 		rows = append(rows, []string{fmt.Sprintf("%s, %d nodes", p.Name, p.Nodes), megabytes(p.Peak)})
 	}
-	rows = append(rows, []string{"of forward kept for backward", megabytes(r.Kept)}, []string{"peak of all", megabytes(r.Total())})
+	rows = append(rows, []string{"of forward kept for backward", megabytes(r.Kept)}, []string{"peak of a step", megabytes(r.Total())},
+		[]string{"a test of a batch", megabytes(r.Evaluation)}, []string{"a whole run, with tests and the program", megabytes(r.Run())})
 	if n := len(r.Unknown); n > 0 {
 		rows = append(rows, []string{"results of unknown size, not counted", fmt.Sprint(n)})
 	}
