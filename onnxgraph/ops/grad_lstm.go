@@ -7,12 +7,10 @@ import (
 	"ninox/onnxgraph/op"
 )
 
-// plainLSTM says whether gradLSTM has the gradient of a node: without
-// peepholes, lengths, clipping, other activations, or the batch first.
+// plainLSTM says whether gradLSTM has the gradient of a node: one without
+// peepholes or coupled gates.
 func plainLSTM(n *onnxgraph.Node) bool {
-	named := func(a string) bool { return n.Attr(a) != nil }
-	return !slices.ContainsFunc([]string{"activations", "activation_alpha", "activation_beta", "clip"}, named) &&
-		n.Int("layout", 0) == 0 && n.Int("input_forget", 0) == 0 && n.Input(4) == "" && n.Input(7) == ""
+	return plainLayer(n) && n.Int("input_forget", 0) == 0 && n.Input(7) == ""
 }
 
 // gradLSTM keeps the layer as one node in forward and computes its gates again

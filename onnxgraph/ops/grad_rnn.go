@@ -248,58 +248,11 @@ func lowerGRUGrad(k lowCalc) error {
 }
 
 func (u *throughTime) gru(d int64) {
-	linearFirst := u.Node().Int("linear_before_reset", 0) != 0
-	hs, gates := u.at(u.I(6), d), u.at(u.I(7), d)
 	h0 := u.initial(u.I(5), d)
-	prev := u.before(hs, h0, d)
-	dy, dh := u.gradAt(u.I(8), u.I(9), d)
-	rec := u.of(u.I(2), d)
-	recZR, recH := u.slice(rec, 0, 0, 2*u.hidden), u.slice(rec, 0, 2*u.hidden, 3*u.hidden)
-	inner := ""
-	if _, rb := u.halves(d); rb != "" {
-		inner = u.slice(rb, 0, 2*u.hidden, 3*u.hidden)
+	q := u.split(u.direction(u.I(7), d), -1, u.hidden, 3)
+	s := &gruStates{update: q[0], reset: q[1], cand: q[2], prev: u.shifted(u.direction(u.I(6), d), h0, d), h0: h0}
+	if u.linearFirst() {
+		s.inner = u.gruInner(d, s.prev)
 	}
-	fromX, zr, cand, reset := make([]string, u.steps), make([]string, u.steps), make([]string, u.steps), make([]string, u.steps)
-	order := u.order(d)
-	for i := len(order) - 1; i >= 0; i-- {
-		t := order[i]
-		q := u.split(gates[t], -1, u.hidden, 3)
-		z, r, c := q[0], q[1], q[2]
-		dh = u.sumOf(dy[t], dh)
-		if dh == "" {
-			dh = u.zerosLike(hs[t])
-		}
-		dz := u.mul(u.mul(dh, u.sub(prev[t], c)), u.sigmoidSlope(z))
-		da := u.mul(u.mul(dh, u.sub(u.ScalarLike(z, 1), z)), u.tanhSlope(c))
-		var dr, direct string // gradient of the reset gate, and of h past the candidate
-		if linearFirst {
-			lin := u.plus(u.matrix(prev[t], u.transpose(recH, 1, 0)), inner)
-			dr = u.mul(da, lin)
-			cand[t] = u.mul(da, r)
-			direct = u.matrix(cand[t], recH)
-		} else {
-			back := u.matrix(da, recH)
-			dr = u.mul(back, prev[t])
-			cand[t] = da
-			reset[t] = u.mul(r, prev[t])
-			direct = u.mul(back, r)
-		}
-		dr = u.mul(dr, u.sigmoidSlope(r))
-		zr[t] = u.concat(-1, []string{dz, dr})
-		fromX[t] = u.concat(-1, []string{dz, dr, da})
-		dh = u.sumOf(u.mul(dh, z), direct, u.matrix(zr[t], recZR))
-	}
-	before := u.concat(0, prev)
-	allCand := u.concat(0, cand)
-	allX := u.concat(0, fromX)
-	fromH := u.concat(-1, []string{u.concat(0, zr), allCand})
-	if linearFirst {
-		u.weights(d, allX, before, fromH)
-	} else {
-		// The candidate's recurrent weights saw the reset state instead.
-		u.weights(d, allX, before, allX)
-		last := len(u.dr) - 1
-		u.dr[last] = u.unsqueeze(u.concat(0, []string{u.outer(u.concat(0, zr), before), u.outer(allCand, u.concat(0, reset))}), 0)
-	}
-	u.dh0 = append(u.dh0, dh)
+	u.gruBackward(d, s, u.I(8), u.I(9))
 }

@@ -14,17 +14,17 @@ import (
 // initial c and the peepholes P [D,3·H]; G gates, D directions. With layout 1
 // the batch stands first.
 var rnnOps = []*op.Def{
-	recurrent("RNN", since(1, 7, 14, 22), 1, 6, 2, nil, lowerRNN),
-	recurrent("GRU", since(1, 3, 7, 14, 22), 3, 6, 2, attrs(aInt("linear_before_reset")), lowerGRU),
-	lstm,
+	withGradient(recurrent("RNN", since(1, 7, 14, 22), 1, 6, 2, nil, lowerRNN), plainLayer, gradRNN),
+	withGradient(recurrent("GRU", since(1, 3, 7, 14, 22), 3, 6, 2, attrs(aInt("linear_before_reset")), lowerGRU), plainLayer, gradGRU),
+	withGradient(recurrent("LSTM", since(1, 7, 14, 22), 4, 8, 3, attrs(aInt("input_forget")), lowerLSTM), plainLSTM, gradLSTM),
 }
 
-// lstm has a gradient of its own, since its lowering has many small nodes.
-var lstm = func() *op.Def {
-	d := recurrent("LSTM", since(1, 7, 14, 22), 4, 8, 3, attrs(aInt("input_forget")), lowerLSTM)
-	d.Grad = op.GradientWhere(plainLSTM, gradLSTM)
+// withGradient gives plain layers a gradient of their own, since their lowering
+// has many small nodes.
+func withGradient(d *op.Def, plain func(*onnxgraph.Node) bool, grad func(op.GradCtx) error) *op.Def {
+	d.Grad = op.GradientWhere(plain, grad)
 	return d
-}()
+}
 
 var rnnAttrs = attrs(aFloats("activation_alpha"), aFloats("activation_beta"), aStrs("activations"), aFloat("clip"), aStr("direction"),
 	aInt("hidden_size"), aInt("layout"), aInt("output_sequence"))

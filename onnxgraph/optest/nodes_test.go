@@ -258,8 +258,9 @@ func (p *probe) backward(d onnxgraph.DType) (*onnxgraph.Model, []string, error) 
 	if d != onnxgraph.Double {
 		return &model, res.Zero, nil
 	}
-	// Gradients keep this one node whose kernel is for float32 alone.
-	low, err := rewrite.Lower(&model, reg, func(n *onnxgraph.Node) bool { return n.OpType == "LSTM" && n.Domain == "" })
+	// Gradients keep nodes whose kernels are for float32 alone.
+	recurrent := []string{"LSTM", "GRU", "RNN"}
+	low, err := rewrite.Lower(&model, reg, func(n *onnxgraph.Node) bool { return n.Domain == "" && slices.Contains(recurrent, n.OpType) })
 	return low, res.Zero, err
 }
 
