@@ -12,14 +12,17 @@ import (
 )
 
 // fillDisk runs ninox on a disk of 300 kB that its checkpoints fill, then, with
-// more room, again with --resume. It prints what ninox says and the exit codes.
+// more room, again with --resume: once while nothing may be written to the disk,
+// once without hindrance. It prints what ninox says and the exit codes.
 const fillDisk = `
 mount -t tmpfs -o size=300k tmpfs "$1" || exit 99
 run=$1/run copy=$2
 shift 2
 "$@" --out "$run"; echo "full: exit code $?"
 ls "$run/checkpoints"
-mount -o remount,size=64m "$(dirname "$run")"
+mount -o remount,ro,size=64m "$(dirname "$run")"
+"$@" --out "$run" --resume; echo "read-only: exit code $?"
+mount -o remount,rw "$(dirname "$run")"
 "$@" --out "$run" --resume; echo "more room: exit code $?"
 cp "$run/final.safetensors" "$copy"
 `
@@ -47,7 +50,8 @@ func TestDiskFull(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"no space left on device", "run/checkpoints/", "full: exit code 1", "step_000005.safetensors", "more room: exit code 0"} {
+	for _, want := range []string{"no space left on device", "run/checkpoints/", "full: exit code 1", "step_000005.safetensors",
+		"run/.lock: read-only file system", "read-only: exit code 1", "more room: exit code 0"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("%q is not in the output\n%s", want, out)
 		}

@@ -33,6 +33,7 @@ const (
 //	train.npz     x [96,4], labels [96]: the class is the largest of the first three features
 //	wrong.npz     x has 5 features
 //	huge.npz      features so large that the loss overflows
+//	stray.npz     the label of sample 90 is none of the classes
 func Fixtures(dir string) error {
 	for name, m := range map[string]func() (*onnxgraph.Model, error){
 		"mlp.onnx":     func() (*onnxgraph.Model, error) { return mlp(onnxgraph.Sym("batch"), false) },
@@ -54,8 +55,14 @@ func Fixtures(dir string) error {
 	for name, d := range map[string]struct {
 		features int
 		scale    float32
-	}{"train.npz": {features, 1}, "wrong.npz": {features + 1, 1}, "huge.npz": {features, 3e38}} {
-		if err := writeNPZ(filepath.Join(dir, name), d.features, d.scale); err != nil {
+		edit     func(labels []int64)
+	}{
+		"train.npz": {features, 1, nil},
+		"wrong.npz": {features + 1, 1, nil},
+		"huge.npz":  {features, 3e38, nil},
+		"stray.npz": {features, 1, func(labels []int64) { labels[90] = classes + 4 }},
+	} {
+		if err := writeNPZ(filepath.Join(dir, name), d.features, d.scale, d.edit); err != nil {
 			return err
 		}
 	}
@@ -140,8 +147,8 @@ func fused() (*onnxgraph.Model, error) {
 	return m, nil
 }
 
-// writeNPZ writes the arrays x and labels.
-func writeNPZ(path string, features int, scale float32) error {
+// writeNPZ writes the arrays x and labels, the latter edited where edit is given.
+func writeNPZ(path string, features int, scale float32, edit func(labels []int64)) error {
 	rng := rand.New(rand.NewPCG(3, 4))
 	x, labels := make([]float32, samples*features), make([]int64, samples)
 	for i := range labels {
@@ -152,6 +159,9 @@ func writeNPZ(path string, features int, scale float32) error {
 				labels[i] = int64(j)
 			}
 		}
+	}
+	if edit != nil {
+		edit(labels)
 	}
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
