@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 
 	"ninox/training/plot"
 )
@@ -86,8 +87,7 @@ type castRow struct {
 	Color                        int
 	Name                         string
 	Seed                         uint64
-	K                            int
-	Step                         string
+	Step, K                      string // K "–" where there was no nowcast
 	Before, After, Time, Outcome string
 }
 
@@ -149,7 +149,7 @@ func rowOf(runs []RunRecord, i int, levels []float64, color int) reportRow {
 
 func castOf(r RunRecord, n Nowcast, color int) castRow {
 	c := castRow{
-		Color: color, Name: r.shown(), Seed: r.Summary.Seed, Step: plot.Thousands(n.Step), K: n.K,
+		Color: color, Name: r.shown(), Seed: r.Summary.Seed, Step: plot.Thousands(n.Step), K: strconv.Itoa(n.K),
 		Before: fmt.Sprintf("%.4f", n.LossBefore), After: "not finite", Time: fmt.Sprintf("%.2f", n.Seconds), Outcome: "kept",
 	}
 	if n.LossAfter != nil {
@@ -157,7 +157,7 @@ func castOf(r RunRecord, n Nowcast, color int) castRow {
 	}
 	switch t := n.Trial; {
 	case n.K == 0:
-		c.After, c.Outcome = "–", "none: "+n.Reason
+		c.K, c.After, c.Outcome = "–", "–", "none: "+n.Reason
 	case !n.Accepted:
 		c.Outcome = "undone: " + n.Reason
 	case t != nil:
