@@ -63,7 +63,7 @@ func TestReportCompares(t *testing.T) {
 	after := 0.9
 	runs := []RunRecord{
 		reportRun("none", 1, 50, 70, 75, 82),
-		withCasts(reportRun("nino", 1, 60, 81, 83, 84), Nowcast{Step: 200, K: 40, Accepted: true, LossBefore: 1, LossAfter: &after, Trial: &TrialRecord{Steps: 100, Before: 0.5152, After: 0.4393}}, Nowcast{Step: 400, K: 30, LossBefore: 1, Reason: "the loss of the batch rises"}),
+		withCasts(reportRun("nino", 1, 60, 81, 83, 84), Nowcast{Step: 200, K: 40, Accepted: true, LossBefore: 1, LossAfter: &after, Trial: &TrialRecord{Steps: 100, Before: 0.5152, After: 0.4393}}, Nowcast{Step: 400, K: 30, LossBefore: 1, Reason: "the loss of the batch rises"}, Nowcast{Step: 300, LossBefore: 1, Reason: "held back"}),
 		reportRun("none", 2, 50, 60, 75, 83),
 		reportRun("nino", 2, 60, 70, 81, 85),
 	}
@@ -74,7 +74,7 @@ func TestReportCompares(t *testing.T) {
 		"Steps to 80 %", "Steps to 81 %", "Steps to 82 %", // the target; and the level that all reach, and one point below
 		`<td>200<span class="gain">−50 %</span></td>`, `<td>300<span class="gain">−25 %</span></td>`,
 		"step 200: nowcast, horizon 40, kept", "kept: loss on other minibatches 0.5152 → 0.4393 in 100 steps", "step 400: nowcast, horizon 30, undone",
-		"undone: the loss of the batch rises", "target reached at step 200", "target reached at step 400",
+		"undone: the loss of the batch rises", `<td>300</td><td>–</td><td>1.0000</td><td>–</td><td>0.00</td><td class="text">none: held back</td>`, "target reached at step 200", "target reached at step 400",
 	)
 	if n := strings.Count(text, `<path class="curve one-of-many"`); n != 8 {
 		t.Errorf("%d curves, expected 4 in each of 2 charts", n)
