@@ -32,7 +32,7 @@ func (r *runner) draw(ctx context.Context, s analysis.Subject) ([]plot.Picture, 
 	if s.Graph, err = method.GraphOf(r.plain.Artifacts); err != nil {
 		return nil, err
 	}
-	if r.plan.Method.Weights != "" {
+	if r.plan.Method.Nowcasts() {
 		w, _, err := nino.ImportOrEmbedded(r.weights, r.plan.Method.Name)
 		if err != nil {
 			return nil, err

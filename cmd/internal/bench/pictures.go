@@ -60,7 +60,7 @@ func (b *benchRun) networks() ([]*nino.Weights, error) {
 	var out []*nino.Weights
 	var seen []string
 	for _, m := range b.protocol.Methods {
-		if kind, err := method.Lookup(m.Method); err != nil || kind.Weights == "" {
+		if kind, err := method.Lookup(m.Method); err != nil || !kind.Nowcasts() {
 			continue
 		}
 		w, origin, err := nino.ImportOrEmbedded(m.Weights, m.Method)

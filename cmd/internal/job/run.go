@@ -20,6 +20,7 @@ type RunOptions struct {
 	Method    string // for the record; default that of the nowcaster or averager
 	Resume    bool
 	Averager  func(start *weights.Set) training.Averager // nil: no average
+	Rule      training.UpdateRule                        // makes the steps; nil: the optimizer does
 	Nowcaster training.Nowcaster                         // nil: no nowcasts
 	Period    int
 	Horizons  []int
@@ -61,10 +62,15 @@ func (j *Job) Run(ctx context.Context, engine *ort.Engine, o RunOptions) (*train
 		}
 		averager = o.Averager(start)
 	}
+	var trainer training.Stepper = exec
+	if o.Rule != nil {
+		o.Rule.Reset()
+		trainer = training.NewLearned(exec, o.Rule)
+	}
 	s, err := training.Run(ctx, training.Config{
 		Method: o.Method, Averager: averager, Alternatives: o.Alternatives, Moments: o.Moments,
 		Dir: o.Dir, Resume: o.Resume, Overwrite: j.Overwrite,
-		Task: j.Source.Name(), Record: record, Trainer: exec, Artifacts: j.Artifacts,
+		Task: j.Source.Name(), Record: record, Trainer: trainer, Artifacts: j.Artifacts,
 		Train: j.Split.Train, Test: j.Split.Test,
 		Steps: j.Steps, Batch: j.Batch, Accumulate: j.Accumulate, NoShuffle: j.NoShuffle, Seed: j.app.Seed,
 		LR: j.LR, Schedule: j.Schedule, Warmup: j.Warmup,

@@ -86,8 +86,11 @@ func TestManifestFlags(t *testing.T) {
 }
 
 func TestTrainFlags(t *testing.T) {
-	checkFlags(t, newTrain, []string{"store", "--out=d"}, nil, map[string]flagTest[trainOptions]{
+	checkFlags(t, newTrain, []string{"store", "--out=d"}, map[string]string{"rounds": "--method=l2o", "unroll": "--method=l2o", "sigma": "--method=l2o"}, map[string]flagTest[trainOptions]{
 		"cache":            {"c", func(o trainOptions) any { return o.Cache }, "c"},
+		"rounds":           {"3", func(o trainOptions) any { return o.L2O.Rounds }, 3},
+		"unroll":           {"5", func(o trainOptions) any { return o.L2O.Unroll }, 5},
+		"sigma":            {"0.5", func(o trainOptions) any { return o.L2O.Sigma }, 0.5},
 		"out":              {"e", func(o trainOptions) any { return o.Dir }, "e"},
 		"method":           {"wnn+", func(o trainOptions) any { return o.Method }, "wnn+"},
 		"init":             {"w", func(o trainOptions) any { return o.From }, "w"},

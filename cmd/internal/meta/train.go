@@ -22,6 +22,7 @@ type trainOptions struct {
 	Method string
 	From   string
 	Cache  string
+	L2O    meta.L2OOptions // of --method l2o
 	meta.TrainOptions
 }
 
@@ -36,10 +37,12 @@ OUT/weights.safetensors is what 'accelerate --weights' and 'nino step --weights'
 		Example: `  ninox meta train trajectories --out nino-32 --width 32
   ninox meta train trajectories --out nino-32 --width 32 --resume
   ninox meta train trajectories --out nino-128 --width 128 --init nino-32/weights.safetensors --lr 1e-3
-  ninox meta train trajectories --out wnn --method wnn+`,
+  ninox meta train trajectories --out wnn --method wnn+
+  ninox meta train trajectories --out l2o --method l2o`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Store = args[0]
+			o.settleL2O(c)
 			if err := o.check(c); err != nil {
 				return err
 			}
@@ -66,6 +69,7 @@ OUT/weights.safetensors is what 'accelerate --weights' and 'nino step --weights'
 	f.IntVar(&o.ValidateEvery, "eval-every", 1000, "iterations between two tests on the runs that are held out")
 	f.IntVar(&o.CheckpointEvery, "checkpoint-every", 500, "iterations between two checkpoints")
 	f.BoolVar(&o.Resume, "resume", false, "continue the training in --out")
+	o.registerL2O(cmd)
 	app.Choices(cmd, "method", methods)
 	return cmd
 }
@@ -82,7 +86,7 @@ var networks = map[string]struct {
 	method.WNNPlus:   {nino.VariantMLP, nino.ScaleLayerwise, false},
 }
 
-var methods = slices.Sorted(maps.Keys(networks))
+var methods = append(slices.Sorted(maps.Keys(networks)), method.L2O)
 
 func (o *trainOptions) check(c *cobra.Command) error {
 	var f app.Faults
@@ -98,6 +102,7 @@ func (o *trainOptions) check(c *cobra.Command) error {
 			f.Addf("--%s %d: expected at least 1", n.flag, n.value)
 		}
 	}
+	o.checkL2O(c, &f)
 	for _, n := range o.Spacing {
 		if n < 1 {
 			f.Addf("--spacing %d: expected at least 1", n)
@@ -118,6 +123,9 @@ func runTrain(ctx context.Context, a *app.App, o trainOptions) error {
 	engine, err := a.Engine(ctx)
 	if err != nil {
 		return err
+	}
+	if o.Method == method.L2O {
+		return trainL2O(ctx, a, engine, store, o)
 	}
 	n := networks[o.Method]
 	o.Variant, o.Scaling, o.Naive = n.variant, n.scaling, n.naive

@@ -42,7 +42,11 @@ const (
 	EMANesterov  = "ema-nesterov"
 	Lookahead    = "lookahead"
 	Muon         = "muon"
+	L2O          = "l2o"
 )
+
+// weightsL2O stands for the weights of L2O, which are no variant of NiNo's.
+const weightsL2O = "l2o"
 
 // Method is one way to train.
 type Method struct {
@@ -71,7 +75,12 @@ var methods = []Method{
 	{Name: EMANesterov, Kind: Average, Doc: "takes each step from ahead of the parameters, along the mean of their way", prepare: emaNesterov},
 	{Name: Lookahead, Kind: Average, Doc: "pulls slow parameters towards those trained for some steps, and goes on from there", prepare: lookahead},
 	{Name: Muon, Kind: Optimizer, Doc: "Muon for weight matrices and AdamW for the rest, in place of the optimizer", prepare: muon},
+	{Name: L2O, Kind: Optimizer, Doc: "a learned optimizer: a network over the model's neuron graph makes every step", Weights: weightsL2O, prepare: learned},
 }
+
+// Nowcasts says whether the method's weights are those of a network that predicts
+// parameters.
+func (m Method) Nowcasts() bool { return m.Weights != "" && m.Weights != weightsL2O }
 
 // All lists the methods.
 func All() []Method { return slices.Clone(methods) }

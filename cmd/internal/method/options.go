@@ -80,13 +80,13 @@ var uses = map[string]func(m Method) bool{
 	"horizon-power":  nowcasts,
 	"safeguard":      func(m Method) bool { return m.Kind == Nowcast || m.Kind == Plain },
 	"moments":        nowcasts,
-	"scaling":        withWeights,
+	"scaling":        Method.Nowcasts,
 	"positions":      graph,
 	"word-positions": graph,
-	"edge-types":     withWeights,
+	"edge-types":     Method.Nowcasts,
 	"context":        nowcasts,
-	"layers":         withWeights,
-	"width":          withWeights,
+	"layers":         Method.Nowcasts,
+	"width":          Method.Nowcasts,
 	"average-decay":  of(EMA, EMANesterov),
 	"average-every":  of(LAWA, Lookahead),
 	"average-states": of(LAWA),
@@ -115,6 +115,9 @@ func (o *Options) Check(c *cobra.Command, m Method, steps int, f *app.Faults) {
 		if c.Flags().Changed(flag) && !uses[flag](m) {
 			f.Addf("--%s: not for --method %s", flag, m.Name)
 		}
+	}
+	if m.Name == L2O && o.Weights == "" {
+		f.Addf("--method l2o needs --weights: 'ninox meta train --method l2o' makes them")
 	}
 	f.OneOf("safeguard", o.Safeguard, switches)
 	f.OneOf("positions", o.Positions, switches)
