@@ -171,6 +171,9 @@ func TestEmbedded(t *testing.T) {
 			t.Errorf("the card does not speak of %s", name)
 		}
 	}
+	if w, err := ReadL2O(""); err != nil || w.Width != 8 || !strings.Contains(EmbeddedCard(), "`l2o`") {
+		t.Errorf("l2o: %+v, %v", w, err)
+	}
 	if w, _, err := ImportOrEmbedded("", DefaultEmbedded); err != nil || w.Width != 32 {
 		t.Errorf("by default %+v, %v", w, err)
 	}

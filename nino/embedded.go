@@ -33,15 +33,26 @@ func Embedded(name string) (*Weights, error) {
 	if !slices.Contains(embeddedNames, name) {
 		return nil, fmt.Errorf("weights of the program: there is no %q, expected one of %s", name, strings.Join(embeddedNames, ", "))
 	}
+	set, meta, err := embeddedSet(name)
+	if err != nil {
+		return nil, err
+	}
+	return fromFile("weights of the program, "+name, set, meta)
+}
+
+// embeddedL2O is the learned optimizer of the program, which is no nowcaster.
+const embeddedL2O = "l2o"
+
+func embeddedSet(name string) (*weights.Set, map[string]string, error) {
 	data, err := embedded.ReadFile("embedded/" + strings.ReplaceAll(name, "+", "-plus") + ".safetensors")
 	if err != nil {
-		return nil, fmt.Errorf("weights of the program: %w", err)
+		return nil, nil, fmt.Errorf("weights of the program: %w", err)
 	}
 	set, meta, err := weights.ReadSafetensorsFrom(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
-		return nil, fmt.Errorf("weights of the program, %s: %w", name, err)
+		return nil, nil, fmt.Errorf("weights of the program, %s: %w", name, err)
 	}
-	return fromFile("weights of the program, "+name, set, meta)
+	return set, meta, nil
 }
 
 // EmbeddedCard says in Markdown what the networks that are part of the program

@@ -126,8 +126,15 @@ func (w *L2OWeights) Write(path string, overwrite bool) error {
 	return weights.WriteSafetensors(path, set, map[string]string{l2oKey: string(c)}, overwrite)
 }
 
-// ReadL2O reads what Write wrote.
+// ReadL2O reads what Write wrote, or, where path is empty, the program's own.
 func ReadL2O(path string) (*L2OWeights, error) {
+	if path == "" {
+		set, meta, err := embeddedSet(embeddedL2O)
+		if err != nil {
+			return nil, err
+		}
+		return l2oFrom(set, meta)
+	}
 	set, meta, err := weights.ReadSafetensors(path)
 	if err != nil {
 		return nil, err

@@ -67,10 +67,6 @@ func (o *options) settleMethods(p *bench.Protocol) error {
 	if slices.Equal(specs, []string{allMethods}) {
 		specs = method.Names()
 	}
-	if len(o.Methods) == 0 || o.Methods[0] == allMethods { // the program has no weights of L2O
-		given := slices.ContainsFunc(o.Weights, func(w string) bool { return strings.HasPrefix(w, method.L2O+"=") })
-		specs = slices.DeleteFunc(slices.Clone(specs), func(s string) bool { return s == method.L2O && !given })
-	}
 	var errs []error
 	if !slices.Contains(specs, bench.BaseMethod) {
 		specs = append([]string{bench.BaseMethod}, specs...)
@@ -140,18 +136,13 @@ func settleWeights(m *bench.Method, weights *choices) error {
 	if m.Weights == "" {
 		m.Weights = weights.of(m.Name, m.Method)
 	}
+	origin := m.Weights
 	if m.Method == method.L2O {
-		if m.Weights == "" {
-			return app.Usagef("method l2o: expected --weights l2o=FILE, of 'ninox meta train --method l2o'")
-		}
-		if _, err := nino.ReadL2O(m.Weights); err != nil {
-			return err
-		}
-		m.WeightsHash, err = training.FileHash(m.Weights)
-		return err
+		_, err = nino.ReadL2O(m.Weights)
+	} else {
+		_, origin, err = nino.ImportOrEmbedded(m.Weights, m.Method)
 	}
-	_, origin, err := nino.ImportOrEmbedded(m.Weights, m.Method)
-	if err == nil && origin == m.Weights {
+	if err == nil && m.Weights != "" && origin == m.Weights {
 		m.WeightsHash, err = training.FileHash(m.Weights)
 	}
 	return err

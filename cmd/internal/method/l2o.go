@@ -34,6 +34,10 @@ func (p *Plan) l2oWeights(s *setup) (*nino.L2OWeights, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.Weights == "" {
+		p.Run.Record["weights"] = "the program's " + L2O
+		return w, nil
+	}
 	hash, err := training.FileHash(s.Weights)
 	if err != nil {
 		return nil, err

@@ -116,9 +116,6 @@ func (o *Options) Check(c *cobra.Command, m Method, steps int, f *app.Faults) {
 			f.Addf("--%s: not for --method %s", flag, m.Name)
 		}
 	}
-	if m.Name == L2O && o.Weights == "" {
-		f.Addf("--method l2o needs --weights: 'ninox meta train --method l2o' makes them")
-	}
 	f.OneOf("safeguard", o.Safeguard, switches)
 	f.OneOf("positions", o.Positions, switches)
 	f.OneOf("word-positions", o.WordPositions, switches)
