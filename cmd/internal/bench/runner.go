@@ -81,11 +81,19 @@ func (b *benchRun) parallel() int {
 	return goruntime.NumCPU()
 }
 
-// runs makes several runs in parallel. The first failure stops the others,
-// which leave checkpoints.
+// runs takes up the runs that are complete and makes the others, several in
+// parallel. The first failure stops the others, which leave checkpoints.
 func (b *benchRun) runs(outer context.Context, runs []bench.Run) error {
 	ctx, stop := context.WithCancelCause(outer)
 	defer stop(nil)
+	var missing []bench.Run
+	for _, r := range runs {
+		if _, err := readOutcome(b.runDir(r)); errors.Is(err, os.ErrNotExist) {
+			missing = append(missing, r)
+		} else if err := b.one(ctx, r); err != nil {
+			return err
+		}
+	}
 	todo := make(chan bench.Run)
 	var workers sync.WaitGroup
 	for range b.parallel() {
@@ -100,7 +108,7 @@ func (b *benchRun) runs(outer context.Context, runs []bench.Run) error {
 			}
 		})
 	}
-	for _, r := range runs {
+	for _, r := range missing {
 		select {
 		case todo <- r:
 		case <-ctx.Done():
